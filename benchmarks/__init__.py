@@ -1,0 +1,1 @@
+"""Benchmarks: `maas` and its peers serving the same model, compared in one run."""

@@ -1,0 +1,1 @@
+"""Control-plane operations, one function each; the HTTP API calls nothing else."""

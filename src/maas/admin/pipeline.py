@@ -1,0 +1,57 @@
+"""The publish pipeline as publish jobs call it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from maas.admin.jobs import Emit
+from maas.admin.uploads import Received
+from maas.core.ports import Runtime
+from maas.core.records import PublishOptions, VersionRecord
+from maas.publish import Upload, publish
+from maas.registry import Registry
+from maas.settings import PublishSettings
+
+
+class Pipeline:
+    """Binds the pipeline to this server's registry, runtimes and limits.
+
+    Args:
+        registry: the catalogue.
+        runtimes: what can load a version, by name.
+        settings: bounds of a publish.
+    """
+
+    def __init__(
+        self, registry: Registry, runtimes: Mapping[str, Runtime], settings: PublishSettings
+    ):
+        self._registry = registry
+        self._runtimes = runtimes
+        self._settings = settings
+
+    def __call__(
+        self,
+        name: str,
+        received: Received,
+        incoming: Path,
+        options: PublishOptions,
+        created_by: str,
+        emit: Emit,
+    ) -> tuple[VersionRecord, bool]:
+        """Publishes what was received.
+
+        Raises:
+            MaasError: why it cannot be published.
+        """
+        upload = Upload(received.path, received.filename, received.sample, incoming)
+        return publish(
+            self._registry,
+            self._runtimes,
+            name,
+            upload,
+            options,
+            self._settings,
+            created_by,
+            emit,
+        )

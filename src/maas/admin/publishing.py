@@ -1,0 +1,117 @@
+"""Publishing: check what can be checked, receive the upload, start the job."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import msgspec
+from msgspec import Struct
+
+from maas.admin.jobs import Jobs, PublishRequest
+from maas.admin.uploads import check_filename, receive_file, receive_tar
+from maas.core.errors import ErrorKind, MaasError
+from maas.core.identity import check_publish_name
+from maas.core.records import Operation
+from maas.registry import Registry, check_options
+from maas.registry.names import model_name
+
+
+class UploadBody(Struct, frozen=True):
+    """A request body that has not been read yet.
+
+    Args:
+        chunks: its bytes.
+        filename: the file's name; of no use for a tar stream.
+        tar: whether it is a tar stream, else it is one raw file.
+        length: bytes announced, or None.
+        limit_bytes: most bytes it may have.
+    """
+
+    chunks: AsyncIterator[bytes]
+    filename: str
+    tar: bool
+    length: int | None
+    limit_bytes: int
+
+
+async def start_publish(
+    registry: Registry,
+    jobs: Jobs,
+    request: PublishRequest,
+    body: UploadBody,
+    idempotency_key: str | None,
+) -> Operation:
+    """Receives an upload and starts its job.
+
+    Everything that can be refused is refused before the body is read.
+
+    Args:
+        registry: the catalogue.
+        jobs: who runs it.
+        request: what is published, by whom.
+        body: the upload.
+        idempotency_key: the client's, or None.
+
+    Returns:
+        The operation; that of the first request where the key was used before for the same.
+
+    Raises:
+        MaasError: INVALID_ARGUMENT for a name, option or upload that is refused, TOO_LARGE,
+            ALREADY_EXISTS for an Idempotency-Key used otherwise, RESOURCE_EXHAUSTED for a full
+            disk or too many jobs, CANCELLED if the client goes away.
+    """
+    name = check_publish_name(model_name(request.name))
+    request = msgspec.structs.replace(request, name=name)
+    check_options(request.options)
+    check_filename(body.filename)
+    if body.length is not None and body.length > body.limit_bytes:
+        raise MaasError(
+            ErrorKind.TOO_LARGE,
+            f"the upload has {body.length} bytes; at most {body.limit_bytes} are allowed",
+        )
+    if idempotency_key is None:
+        return await _receive(registry, jobs, request, body)
+    owner = request.principal.key_id
+    operation_id = jobs.idempotency.claim(owner, idempotency_key, _fingerprint(request, body))
+    if operation_id is not None:
+        known = jobs.operations.get(operation_id)
+        if known is not None:
+            return known.snapshot()
+        # The operation has been forgotten since: the key begins anew.
+        jobs.idempotency.bind(owner, idempotency_key, "")
+    try:
+        operation = await _receive(registry, jobs, request, body)
+    except BaseException:
+        jobs.idempotency.release(owner, idempotency_key)
+        raise
+    jobs.idempotency.bind(owner, idempotency_key, operation.id)
+    return operation
+
+
+async def _receive(
+    registry: Registry, jobs: Jobs, request: PublishRequest, body: UploadBody
+) -> Operation:
+    reporter = jobs.operations.begin(request.name)
+    try:
+        incoming = await asyncio.to_thread(registry.stage)
+        try:
+            if body.tar:
+                received = await receive_tar(body.chunks, incoming, body.limit_bytes)
+            else:
+                received = await receive_file(
+                    body.chunks, incoming, body.filename, body.limit_bytes
+                )
+        except BaseException:
+            await asyncio.to_thread(registry.discard, incoming)
+            raise
+    except BaseException:
+        jobs.operations.forget(reporter)
+        raise
+    jobs.start(reporter, request, received, incoming)
+    return reporter.snapshot()
+
+
+def _fingerprint(request: PublishRequest, body: UploadBody) -> str:
+    parts = (request.name, request.options, body.filename, body.tar, body.length)
+    return msgspec.json.encode(parts).decode()

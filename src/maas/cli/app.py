@@ -1,0 +1,72 @@
+"""The program: its commands, and what becomes of an error."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from maas.cli import doctor, keys, models, predict, processes, publish, serve, show
+from maas.cli.output import ExitCode, exit_code, make_streams_safe, print_error, silence_stdout
+from maas.core.errors import MaasError
+from maas.settings import SettingsError
+
+
+def build() -> typer.Typer:
+    """Puts the commands together."""
+    app = typer.Typer(
+        name="maas",
+        help="Model-as-a-Service: publish any model file, call it in every protocol.",
+        epilog="Example: maas serve iris.onnx, then maas predict iris -i '[[5.1,3.5,1.4,0.2]]'",
+        context_settings={"help_option_names": ["-h", "--help"]},
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+    )
+    app.callback(invoke_without_command=True)(_program)
+    for module in (serve, publish, models, show, predict, processes, doctor):
+        module.register(app)
+    keys.register(app)
+    return app
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs one command line and returns its exit code; no exception leaves it."""
+    make_streams_safe()
+    try:
+        result = build()(args=list(arguments) or ["--help"], standalone_mode=False)
+        return result if isinstance(result, int) else ExitCode.OK
+    except typer.TyperException as error:
+        print_error(error.format_message(), _usage_hint(error))
+        return error.exit_code
+    except (typer.Abort, KeyboardInterrupt):
+        return ExitCode.INTERRUPTED
+    except MaasError as error:
+        code = exit_code(error)
+        print_error(error.message, "give a key: --key or MAAS_API_KEY" if code == 4 else "")
+        return code
+    except SettingsError as error:
+        print_error(str(error))
+        return ExitCode.USAGE
+    except BrokenPipeError:
+        silence_stdout()
+        return ExitCode.FAILURE
+    except OSError as error:
+        print_error(f"{error.filename or 'output'}: {error.strerror or error}")
+        return ExitCode.FAILURE
+
+
+def _program(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
+) -> None:
+    if version:
+        from maas import __version__
+
+        typer.echo(f"maas {__version__}")
+        raise typer.Exit
+
+
+def _usage_hint(error: typer.TyperException) -> str:
+    context = getattr(error, "ctx", None)
+    return f"see: {context.command_path} --help" if context is not None else ""

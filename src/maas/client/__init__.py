@@ -1,0 +1,14 @@
+"""The Python SDK: `Client`, `AsyncClient` and their errors.
+
+    flow (requests in order, sans-I/O) ─▶ Call ─▶ httpx ─▶ bytes ─▶ Call.parse ─▶ core record
+
+It imports `maas.core` alone; httpx is imported when a client is made.
+"""
+
+from __future__ import annotations
+
+from maas.client.asynchronous import AsyncClient
+from maas.client.errors import ApiError, ServerUnreachable
+from maas.client.sync import Client
+
+__all__ = ["ApiError", "AsyncClient", "Client", "ServerUnreachable"]

@@ -1,0 +1,1 @@
+"""The vocabulary every floor speaks. No I/O; NumPy and msgspec only."""

@@ -1,0 +1,12 @@
+"""File names in a server's run folder, and how its processes know that it ends."""
+
+CONTROL_SOCKET = "control.sock"
+"""Where ingresses and hosts tell control how they are."""
+API_SOCKET = "api.sock"
+"""Where control answers HTTP."""
+SUPERVISOR_SOCKET = "supervisor.sock"
+"""Where the supervisor takes control's orders."""
+LIFELINE = "MAAS_LIFELINE"
+"""Environment variable with the descriptor of a pipe that closes when the supervisor ends."""
+SETTINGS = "MAAS_SETTINGS_FILE"
+"""Environment variable with the settings file, where there is no command line to name it."""

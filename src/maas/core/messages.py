@@ -1,0 +1,98 @@
+"""What travels between the layers: one typed call and one typed answer, whatever the dialect."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from maas.core.identity import ServableId
+from maas.core.signature import Signature
+from maas.core.states import ServableState
+from maas.core.tensor import Tensors
+
+
+class Principal(Struct, frozen=True):
+    """Who calls.
+
+    Args:
+        key_id: the key's public id; empty for an anonymous caller of an open data plane.
+        name: the key's name.
+        role: one of `maas.core.records.Role`.
+    """
+
+    key_id: str
+    name: str
+    role: str
+
+
+class CallContext(Struct, frozen=True):
+    """What comes with every call.
+
+    Args:
+        request_id: the caller's `x-request-id`, or one made here.
+        principal: who calls.
+        deadline: absolute CLOCK_MONOTONIC seconds after which nobody waits for the answer.
+        dialect: the protocol it came in, for the metrics.
+    """
+
+    request_id: str
+    principal: Principal
+    deadline: float
+    dialect: str
+
+
+class ModelView(Struct, frozen=True):
+    """What a model reference means at this moment.
+
+    Args:
+        servable: the version that will answer.
+        signatures: its signatures by name; `serving_default` is the main one.
+        platform: who serves it, as Triton's `platform` (`onnxruntime_onnx`, `sklearn`).
+        defaulted: the version followed from the model alone, not from a number or an alias.
+    """
+
+    servable: ServableId
+    signatures: dict[str, Signature]
+    platform: str
+    defaulted: bool
+
+
+class InferCall(Struct, frozen=True):
+    """One prediction.
+
+    Args:
+        servable: the version, as `Engine.resolve` gave it.
+        signature: the signature being called.
+        inputs: arrays of the signature's dtypes and shapes.
+        rows: how many rows of a batched signature they hold, else 1.
+        outputs: names wanted, in order; None for all.
+        context: who, until when, under which id.
+    """
+
+    servable: ServableId
+    signature: Signature
+    inputs: Tensors
+    rows: int
+    outputs: tuple[str, ...] | None
+    context: CallContext
+
+
+class InferReply(Struct, frozen=True):
+    """The answer to one prediction: arrays under the signature's output names."""
+
+    servable: ServableId
+    signature: Signature
+    outputs: Tensors
+
+
+class VersionStatus(Struct, frozen=True):
+    """How one version stands, for status pages and TensorFlow Serving's `GET /v1/models/NAME`.
+
+    Args:
+        servable: which.
+        state: where it is.
+        reason: why it is at END where it failed; else empty.
+    """
+
+    servable: ServableId
+    state: ServableState
+    reason: str = ""

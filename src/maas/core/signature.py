@@ -1,0 +1,109 @@
+"""Signatures: the names, types and shapes that a model takes and gives."""
+
+from __future__ import annotations
+
+import numpy as np
+from msgspec import Struct
+
+from maas.core.errors import invalid
+from maas.core.tensor import DType, Tensors, TensorSpec
+
+DEFAULT_SIGNATURE = "serving_default"
+"""The name of a model's main signature, as TensorFlow Serving has it."""
+
+
+class Signature(Struct, frozen=True):
+    """One way of calling a model.
+
+    Args:
+        name: `serving_default` for the main one.
+        inputs: at least one.
+        outputs: at least one.
+        batched: proven at publish: rows run together equal rows run apart. Then the first axis
+            of every input and output is the batch axis.
+    """
+
+    name: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    batched: bool
+
+    def input(self, name: str) -> TensorSpec:
+        """The input of that name.
+
+        Raises:
+            MaasError: INVALID_ARGUMENT, naming the inputs there are.
+        """
+        for spec in self.inputs:
+            if spec.name == name:
+                return spec
+        raise invalid(f"there is no input {name!r}; {describe_inputs(self)}")
+
+
+def describe_shape(shape: tuple[int | None, ...]) -> str:
+    """Writes a shape as people read it: `[n, 4]`, with `n` where any size goes."""
+    return "[" + ", ".join("n" if size is None else str(size) for size in shape) + "]"
+
+
+def describe_spec(spec: TensorSpec) -> str:
+    """Writes a spec on one line: `x FP32 [n, 4]`."""
+    return f"{spec.name} {spec.dtype} {describe_shape(spec.shape)}"
+
+
+def describe_inputs(signature: Signature) -> str:
+    """Writes what a signature takes: `the inputs are x FP32 [n, 4]`."""
+    return "expected " + ", ".join(describe_spec(spec) for spec in signature.inputs)
+
+
+def check_inputs(signature: Signature, inputs: Tensors) -> int:
+    """Checks arrays against a signature.
+
+    Args:
+        signature: what the model takes.
+        inputs: arrays, each already of its spec's dtype.
+
+    Returns:
+        The number of rows: the size of the batch axis of a batched signature, else 1.
+
+    Raises:
+        MaasError: INVALID_ARGUMENT for a missing or unknown input, a wrong dtype or shape, an
+            empty batch, or batch axes of different sizes.
+    """
+    specs = signature.inputs
+    if len(inputs) != len(specs):
+        for name in inputs:
+            signature.input(name)
+    rows = -1
+    for spec in specs:
+        array = inputs.get(spec.name)
+        if array is None:
+            raise invalid(f"input {spec.name!r} is missing; {describe_inputs(signature)}")
+        if array.dtype != spec.dtype.numpy:
+            raise invalid(
+                f"input {spec.name!r} is {_name_of(array.dtype)}; expected {describe_spec(spec)}"
+            )
+        shape = array.shape
+        if len(shape) != len(spec.shape) or any(
+            want is not None and want != got for want, got in zip(spec.shape, shape, strict=True)
+        ):
+            raise invalid(
+                f"input {spec.name!r} has shape {list(shape)}; expected {describe_spec(spec)}"
+            )
+        if signature.batched:
+            if rows == -1:
+                rows = shape[0]
+                if rows == 0:
+                    raise invalid(f"input {spec.name!r} has no rows; send at least one")
+            elif shape[0] != rows:
+                raise invalid(
+                    f"input {spec.name!r} has {shape[0]} rows where "
+                    f"{specs[0].name!r} has {rows}; every input needs the same number"
+                )
+    return rows if signature.batched else 1
+
+
+def _name_of(dtype: np.dtype) -> str:
+    try:
+        return DType.of(dtype)
+    except ValueError:
+        return str(dtype)

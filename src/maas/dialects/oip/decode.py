@@ -1,0 +1,147 @@
+"""An inference request's JSON body → arrays."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from maas.core.errors import MaasError, invalid
+from maas.core.messages import ModelView
+from maas.core.signature import Signature, check_inputs, describe_inputs, describe_spec
+from maas.core.tensor import DType, TensorSpec
+from maas.dialects.oip.request import (
+    InferRequest,
+    binary_unimplemented,
+    read_id,
+    read_outputs,
+    read_parameters,
+    read_timeout,
+    shared_memory_unimplemented,
+)
+from maas.dialects.signatures import pick_signature
+from maas.dialects.tensorjson.arrays import MAX_RANK, to_array
+from maas.dialects.tensorjson.document import Document, is_array, is_object, read
+
+BINARY_ONLY = frozenset({"FP16", "BF16"})
+"""Datatypes that have no JSON form."""
+
+
+def decode_infer(body: bytes, view: ModelView) -> InferRequest:
+    """Reads `POST /v2/models/M[/versions/V]/infer`.
+
+    Raises:
+        MaasError: INVALID_ARGUMENT for whatever is wrong with the request; UNIMPLEMENTED for
+            tensors in binary form or shared memory; TOO_LARGE.
+    """
+    document = read(body)
+    root = document.root
+    signature = pick_signature(view)
+    timeout_s = read_timeout(root)
+    outputs, classes = read_outputs(root, signature)
+    inputs = _read_inputs(document, signature)
+    rows = check_inputs(signature, inputs)
+    return InferRequest(signature, inputs, rows, outputs, classes, read_id(root), timeout_s)
+
+
+def _read_inputs(document: Document, signature: Signature) -> dict[str, np.ndarray]:
+    sent: Any = document.root.get("inputs")
+    if not is_array(sent) or not len(sent):
+        raise invalid(
+            "inputs must be a list of objects with name, shape, datatype and data; "
+            + describe_inputs(signature)
+        )
+    if len(sent) > len(signature.inputs):
+        raise _surplus(sent, signature)
+    outlines = document.outlines("data", len(sent))
+    inputs: dict[str, np.ndarray] = {}
+    for index, tensor in enumerate(sent):
+        name = tensor.get("name") if is_object(tensor) else None
+        if not isinstance(name, str):
+            raise invalid(f"inputs[{index}] must be an object with a name; ask for the metadata")
+        spec = signature.input(name)
+        if name in inputs:
+            raise invalid(f"input {name!r} is sent twice; send each input once")
+        inputs[name] = _read_tensor(document, tensor, spec, outlines[index])
+    return inputs
+
+
+def _surplus(sent: Any, signature: Signature) -> MaasError:
+    """Names the first input too many."""
+    seen: set[str] = set()
+    for tensor in sent:
+        name = tensor.get("name") if is_object(tensor) else None
+        if isinstance(name, str):
+            signature.input(name)
+            if name in seen:
+                return invalid(f"input {name!r} is sent twice; send each input once")
+            seen.add(name)
+    return invalid(f"there are {len(sent)} inputs; {describe_inputs(signature)}")
+
+
+def _read_tensor(
+    document: Document, tensor: Any, spec: TensorSpec, outline: bytes | None
+) -> np.ndarray:
+    what = f"input {spec.name!r}"
+    datatype = tensor.get("datatype")
+    if datatype != spec.dtype or spec.dtype is DType.FP16:
+        raise _wrong_datatype(datatype, spec, what)
+    if "parameters" in tensor:
+        _check_source(tensor, what)
+    if "data" not in tensor:
+        raise invalid(f"{what} has no data; send its values under data, flat or nested")
+    shape = _read_shape(tensor.get("shape"), what)
+    data = tensor["data"]
+    if not is_array(data):
+        raise invalid(f"data of {what} must be a list, flat or nested as its shape")
+    array = to_array(document, data, spec, what, outline)
+    if array.shape == shape:
+        return array
+    if array.ndim == 1 or not array.size:
+        try:
+            return array.reshape(shape)
+        except (ValueError, OverflowError):  # also [0, 2 ** 62, 2 ** 62], whose product is 0
+            raise invalid(
+                f"{what} holds {array.size} values where its shape {list(shape)} needs "
+                f"{math.prod(shape)}"
+            ) from None
+    raise invalid(
+        f"{what} has data of shape {list(array.shape)} where it says {list(shape)}; "
+        "send data nested as the shape or flat"
+    )
+
+
+def _wrong_datatype(datatype: Any, spec: TensorSpec, what: str) -> MaasError:
+    if not isinstance(datatype, str):
+        return invalid(f"{what} has no datatype; expected {describe_spec(spec)}")
+    if datatype in BINARY_ONLY:
+        return invalid(
+            f"{what} is {datatype}, which has no JSON form: the protocol carries it in binary "
+            f"only; expected {describe_spec(spec)}"
+        )
+    return invalid(f"{what} is {datatype[:20]}; expected {describe_spec(spec)}")
+
+
+def _check_source(tensor: Any, what: str) -> None:
+    """Refuses tensors that are elsewhere than in `data`."""
+    parameters = read_parameters(tensor, what)
+    sources = [key for key in ("binary_data_size", "shared_memory_region") if key in parameters]
+    if "data" in tensor:
+        sources.append("data")
+    if len(sources) > 1:
+        raise invalid(f"{what} has both {sources[0]} and {sources[1]}; send exactly one")
+    if sources == ["binary_data_size"]:
+        raise binary_unimplemented(what)
+    if sources == ["shared_memory_region"]:
+        raise shared_memory_unimplemented(what)
+
+
+def _read_shape(shape: Any, what: str) -> tuple[int, ...]:
+    if is_array(shape) and len(shape) <= MAX_RANK:
+        for size in shape:
+            if type(size) is not int or size < 0:
+                break
+        else:
+            return tuple(shape)
+    raise invalid(f"shape of {what} must be a list of at most {MAX_RANK} whole numbers, 0 or more")

@@ -1,0 +1,79 @@
+"""A host process: where models live.
+
+```
+plan ─▶ Loader ─▶ Batcher (one per version, with its thread) ◀─ frames ─ HostSocket ◀─ ingresses
+              └─ Ready, Failed, Unloaded, Stats ─▶ control
+```
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from queue import SimpleQueue
+
+from maas.core.layout import CONTROL_SOCKET
+from maas.runtimes.plugins import load_runtimes
+from maas.serving.controlclient import ControlClient
+from maas.serving.hostsocket import HostSocket
+from maas.serving.loader import Loader
+from maas.serving.messages import Ack, Changed, Hello, Stats
+from maas.serving.plan import read_plan
+from maas.serving.processes import end_with_parent, read_settings
+from maas.telemetry.logs import configure_logging
+from maas.telemetry.metrics import Metrics
+from maas.telemetry.series import collect
+
+STATS_S = 1.0
+
+
+def main() -> None:
+    """Runs a host: `python -m maas.host --id host-1 --incarnation 1 --settings FILE`."""
+    parser = argparse.ArgumentParser(prog="maas.host", description=main.__doc__)
+    parser.add_argument("--id", required=True)
+    parser.add_argument("--incarnation", type=int, required=True)
+    parser.add_argument("--settings", type=Path, required=True)
+    arguments = parser.parse_args()
+    configure_logging(arguments.id)
+    end_with_parent()
+    settings = read_settings(arguments.settings)
+    run = Path(settings.paths.run)
+
+    metrics = Metrics()
+    link = ControlClient(
+        run / CONTROL_SOCKET, Hello("host", arguments.id, os.getpid(), arguments.incarnation)
+    )
+    runtimes = functools.cache(load_runtimes)
+    loader = Loader(
+        arguments.id, lambda name: runtimes()[name], settings.serving, metrics, link.say
+    )
+    changes: SimpleQueue[Changed] = SimpleQueue()
+    plan = read_plan(run)
+    loader.follow(plan)
+    # Only now is there a socket: a connection to a host means that it has loaded what it could.
+    HostSocket(Path(plan.hosts[arguments.id].socket), loader.lookup)
+    threading.Thread(target=link.run, args=(loader.say_all, changes.put), daemon=True).start()
+    threading.Thread(target=_say_stats, args=(metrics, link), daemon=True).start()
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    while True:
+        changes.get()
+        while not changes.empty():
+            changes.get()
+        plan = read_plan(run)
+        loader.follow(plan)
+        link.say(Ack(plan.epoch, plan.number, 0))
+
+
+def _say_stats(metrics: Metrics, link: ControlClient) -> None:
+    while True:
+        time.sleep(STATS_S)
+        link.say(Stats(collect(metrics)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What each call came to: counts and seconds now; costs, energy and the ledger have their place."""

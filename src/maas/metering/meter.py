@@ -1,0 +1,72 @@
+"""The meter: an engine that counts what goes through it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from maas.core.errors import ErrorKind, MaasError
+from maas.core.identity import ModelRef
+from maas.core.messages import CallContext, InferCall, InferReply, ModelView
+from maas.core.ports import Engine
+from maas.telemetry.metrics import Counter, Histogram, Metrics
+
+OK = "ok"
+
+
+class Meter:
+    """An `Engine` around an engine. Cancelling a call cancels the one inside it.
+
+    Args:
+        engine: what answers.
+        metrics: where calls, rows and seconds are counted, by model, version and dialect.
+        clock: seconds.
+    """
+
+    def __init__(
+        self, engine: Engine, metrics: Metrics, clock: Callable[[], float] = time.perf_counter
+    ):
+        self._engine = engine
+        self._metrics = metrics
+        self._clock = clock
+        self._series: dict[tuple[str, int, str], tuple[Counter, Counter, Histogram]] = {}
+
+    def resolve(self, ref: ModelRef, context: CallContext) -> ModelView:
+        """Says which version a reference means now; nothing is counted."""
+        return self._engine.resolve(ref, context)
+
+    async def infer(self, call: InferCall) -> InferReply:
+        """Answers one prediction and counts it.
+
+        Raises:
+            MaasError: the engine's own, counted under its kind.
+        """
+        started = self._clock()
+        try:
+            reply = await self._engine.infer(call)
+        except MaasError as error:
+            self._failed(call, error.kind)
+            raise
+        except BaseException:
+            self._failed(call, ErrorKind.CANCELLED)
+            raise
+        servable = call.servable
+        key = (servable.name, servable.version, call.context.dialect)
+        series = self._series.get(key)
+        if series is None:
+            labels = (servable.name, str(servable.version), call.context.dialect)
+            series = self._series[key] = (
+                self._metrics.counter("maas_calls_total", (*labels, OK)),
+                self._metrics.counter("maas_rows_total", labels),
+                self._metrics.histogram("maas_call_seconds", labels),
+            )
+        calls, rows, seconds = series
+        calls.count += 1
+        rows.count += call.rows
+        seconds.observe(self._clock() - started)
+        return reply
+
+    def _failed(self, call: InferCall, kind: ErrorKind) -> None:
+        servable = call.servable
+        labels = (servable.name, str(servable.version), call.context.dialect, kind.value)
+        self._metrics.counter("maas_calls_total", labels).add(1)

@@ -1,0 +1,218 @@
+"""Says what a published file or folder is, from its content; refuses what is not served.
+
+Nothing here runs, unpacks or trusts anything: it reads beginnings, a zip's directory, and the
+top-level fields of a protobuf message.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+import stat
+import zipfile
+from pathlib import Path
+
+from msgspec import Struct
+
+from maas.core.errors import MaasError, invalid
+from maas.publish.pickles import HEAD, looks_like_pickle
+from maas.publish.protobuf import MalformedError, fields
+
+ACCEPTED = "accepted are ONNX (.onnx, or a folder with its external data) and skops (.skops)"
+PICKLE = (
+    "is a pickle, which can run any code when it is opened; "
+    "save it with skops (skops.io.dump) and publish that"
+)
+ONNX_FIELDS = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 14, 20, 25, 26})
+"""Field numbers of ModelProto. Source: onnx/onnx.proto."""
+MOST_FILES = 10_000
+
+
+class Detected(Struct, frozen=True):
+    """What was recognised: `onnx` or `skops`, and the file (in a folder, relative) to open."""
+
+    format: str
+    entry: str
+
+
+def detect(path: Path, filename: str) -> Detected:
+    """Recognises a file or folder.
+
+    Args:
+        path: where it lies.
+        filename: what the publisher called it; only for messages.
+
+    Raises:
+        MaasError: INVALID_ARGUMENT: what it looks like, and what is accepted.
+    """
+    label = _label(filename)
+    mode = os.lstat(path).st_mode
+    if stat.S_ISDIR(mode):
+        return _detect_folder(path, label)
+    if not stat.S_ISREG(mode):
+        raise invalid(f"{label} is not a regular file; {ACCEPTED}")
+    return Detected(_detect_file(path, label), path.name)
+
+
+def _label(filename: str) -> str:
+    name = filename.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+    return repr("".join(c if c.isprintable() else "?" for c in name)[:80] or "the file")
+
+
+def _detect_folder(folder: Path, label: str) -> Detected:
+    names: list[str] = []
+    for place, _, files in os.walk(folder, followlinks=False):
+        names.extend(str(Path(place, name).relative_to(folder)) for name in files)
+        if len(names) > MOST_FILES:
+            raise invalid(f"{label} holds more than {MOST_FILES} files; {ACCEPTED}")
+    top = {child.name for child in folder.iterdir()}
+    for mark, what in (
+        ("saved_model.pb", "a TensorFlow SavedModel"),
+        ("MLmodel", "an MLflow model"),
+        ("config.pbtxt", "a Triton model repository"),
+        ("config.json", "a Hugging Face model"),
+    ):
+        if mark in top:
+            raise invalid(f"{label} looks like {what}, which is not served yet; {ACCEPTED}")
+    candidates = [name for name in sorted(top) if name.lower().endswith(".onnx")]
+    if len(candidates) > 1:
+        raise invalid(
+            f"{label} holds several ONNX models ({', '.join(candidates[:4])}); "
+            "publish a folder with one model and its external data"
+        )
+    if not candidates:
+        for name in names:
+            path = folder / name
+            if path.is_file() and not path.is_symlink() and looks_like_pickle(_head(path)):
+                raise invalid(f"{label} holds {Path(name).name!r}, which {PICKLE}")
+        raise invalid(f"{label} is a folder without an ONNX model at its top; {ACCEPTED}")
+    entry = candidates[0]
+    if not stat.S_ISREG(os.lstat(folder / entry).st_mode):
+        raise invalid(f"{entry!r} in {label} is not a regular file; {ACCEPTED}")
+    if _detect_file(folder / entry, repr(entry)) != "onnx":
+        raise invalid(f"{entry!r} in {label} is not ONNX; {ACCEPTED}")
+    return Detected("onnx", entry)
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(HEAD)
+
+
+def _detect_file(path: Path, label: str) -> str:
+    size = path.stat().st_size
+    if size == 0:
+        raise invalid(f"{label} is empty; {ACCEPTED}")
+    head = _head(path)
+    if head[:2] == b"PK":
+        return _detect_zip(path, label)
+    for mark, what in _MARKS:
+        if head.startswith(mark):
+            raise invalid(f"{label} {what}; {ACCEPTED}")
+    if looks_like_pickle(head):
+        raise invalid(f"{label} {PICKLE}")
+    if len(head) > 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size:
+        raise invalid(f"{label} looks like safetensors weights without a model; {ACCEPTED}")
+    text = _as_text(head)
+    if text is not None:
+        raise _text_refusal(text, label)
+    return _detect_protobuf(path, size, label)
+
+
+_MARKS = (
+    (b"\x1f\x8b", "is gzip-compressed; publish the model file inside it"),
+    (b"BZh", "is bzip2-compressed; publish the model file inside it"),
+    (b"\xfd7zXZ\x00", "is xz-compressed; publish the model file inside it"),
+    (b"\x28\xb5\x2f\xfd", "is zstd-compressed; publish the model file inside it"),
+    (b"\x04\x22\x4d\x18", "is lz4-compressed; publish the model file inside it"),
+    (b"x\x01", "is zlib-compressed, as joblib compresses pickles; save it with skops"),
+    (b"x\x9c", "is zlib-compressed, as joblib compresses pickles; save it with skops"),
+    (b"x\xda", "is zlib-compressed, as joblib compresses pickles; save it with skops"),
+    (b"\x89HDF\r\n\x1a\n", "looks like HDF5 (a Keras .h5), which can carry code"),
+    (b"GGUF", "looks like a GGUF language model, which is not served yet"),
+    (b"\x93NUMPY", "is a NumPy array, not a model"),
+    (b"\x7fELF", "is a compiled program, not a model"),
+    (b"%PDF", "is a PDF document, not a model"),
+    (b"\x89PNG", "is a picture, not a model"),
+    (b"\xff\xd8\xff", "is a picture, not a model"),
+)
+
+
+def _detect_zip(path: Path, label: str) -> str:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _detect_members(archive, label)
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, OSError):
+        raise invalid(
+            f"{label} begins like a zip archive (skops is one) but is cut off or damaged; "
+            "save and publish it again"
+        ) from None
+
+
+def _detect_members(archive: zipfile.ZipFile, label: str) -> str:
+    names = archive.namelist()
+    leaves = {name.rsplit("/", 1)[-1] for name in names}
+    if leaves & {"data.pkl", "constants.pkl"}:
+        raise invalid(f"{label} looks like a PyTorch checkpoint: it {PICKLE}")
+    if "schema.json" in names:
+        return "skops"
+    if {"metadata.json", "config.json"} & set(names) and "model.weights.h5" in names:
+        raise invalid(f"{label} looks like a Keras model, which is not served yet; {ACCEPTED}")
+    for member in archive.infolist()[:64]:
+        if member.flag_bits & 1:
+            raise invalid(f"{label} is an encrypted zip archive; {ACCEPTED}")
+        try:
+            with archive.open(member) as file:
+                head = file.read(HEAD)
+        except zipfile.BadZipFile:
+            raise invalid(f"{label} is a damaged zip archive; {ACCEPTED}") from None
+        if looks_like_pickle(head) or (head.startswith(b"\x93NUMPY") and b"|O" in head[:200]):
+            raise invalid(f"{label} holds {member.filename[:40]!r}, which {PICKLE}")
+    if names and all(name.endswith(".npy") for name in names):
+        raise invalid(f"{label} holds NumPy arrays, not a model; {ACCEPTED}")
+    raise invalid(f"{label} is a zip archive without skops's schema.json; {ACCEPTED}")
+
+
+def _as_text(head: bytes) -> str | None:
+    try:
+        # Not final: a character may be cut at the end of the part that was read.
+        text = codecs.getincrementaldecoder("utf-8")().decode(head, len(head) < HEAD)
+    except UnicodeDecodeError:
+        return None
+    odd = sum(1 for c in text if not c.isprintable() and c not in "\r\n\t\f\ufeff")
+    return None if odd else text
+
+
+def _text_refusal(text: str, label: str) -> MaasError:
+    start = text.lstrip("\ufeff \r\n\t")
+    if start.startswith("version https://git-lfs"):
+        return invalid(f"{label} is a Git LFS pointer; run 'git lfs pull' and publish the file")
+    if start[:1] in "{[":
+        return invalid(f"{label} looks like JSON, not a model; {ACCEPTED}")
+    if start[:1] == "<":
+        return invalid(f"{label} looks like a web page or XML, not a model; {ACCEPTED}")
+    return invalid(f"{label} is plain text, not a model; {ACCEPTED}")
+
+
+def _detect_protobuf(path: Path, size: int, label: str) -> str:
+    numbers: list[int] = []
+    version = 0
+    try:
+        with path.open("rb") as file:
+            for field in fields(file, size):
+                numbers.append(field.number)
+                if field.number == 1 and field.wire == 0:
+                    version = field.value
+                if field.number not in ONNX_FIELDS or len(numbers) > 100_000:
+                    raise MalformedError("not a field of an ONNX model")
+    except MalformedError:
+        if numbers[:1] == [1] and 1 <= version < 100 and set(numbers) <= ONNX_FIELDS:
+            raise invalid(
+                f"{label} begins like ONNX but is cut off or damaged; save and publish it again"
+            ) from None
+        raise invalid(f"{label} is not a format that is known here; {ACCEPTED}") from None
+    if 7 in numbers and 1 <= version < 100:
+        return "onnx"
+    if set(numbers) <= {1, 2} and 2 in numbers:
+        raise invalid(f"{label} looks like TensorFlow's saved_model.pb; {ACCEPTED}")
+    raise invalid(f"{label} begins like ONNX but has no graph; save and publish it again")

@@ -1,0 +1,66 @@
+"""Rows that sit on, just beside, and between the thresholds of decision trees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+MOST_TREES = 200
+MOST_VALUES = 2000
+
+
+def threshold_rows(step: Any, width: int, n: int, rng: np.random.Generator) -> np.ndarray | None:
+    """Rows [n, width] made of a tree's, or an ensemble's, thresholds; None where it has none.
+
+    Each feature's value is one of its thresholds, the next float32 on either side of it, the
+    middle between two neighbours, or beyond the ends.
+    """
+    pools: list[list[np.ndarray]] = [[] for _ in range(width)]
+    for features, thresholds in _splits(step):
+        for feature in np.unique(features):
+            if 0 <= feature < width:
+                pools[feature].append(thresholds[features == feature])
+    if not any(pools):
+        return None
+    columns = [_column(np.concatenate(pool) if pool else None, n, rng) for pool in pools]
+    return np.stack(columns, axis=1)
+
+
+def _splits(step: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Feature and threshold of every split, tree by tree."""
+    if type(getattr(step, "tree_", None)).__name__ == "Tree":
+        inner = step.tree_.children_left != -1
+        yield step.tree_.feature[inner], step.tree_.threshold[inner]
+    if hasattr(step, "_predictors"):  # histogram gradient boosting
+        for tree in [tree for stage in step._predictors for tree in stage][:MOST_TREES]:
+            inner = (tree.nodes["is_leaf"] == 0) & (tree.nodes["is_categorical"] == 0)
+            yield tree.nodes["feature_idx"][inner], tree.nodes["num_threshold"][inner]
+    members = getattr(step, "estimators_", None)
+    if members is not None and not hasattr(step, "estimators_features_"):
+        for member in list(np.ravel(np.asarray(members, dtype=object)))[:MOST_TREES]:
+            if type(getattr(member, "tree_", None)).__name__ == "Tree":
+                yield from _splits(member)
+
+
+def _column(thresholds: np.ndarray | None, n: int, rng: np.random.Generator) -> np.ndarray:
+    if thresholds is None:
+        return rng.standard_normal(n)
+    values = np.unique(thresholds[np.isfinite(thresholds)])
+    if not len(values):
+        return rng.standard_normal(n)
+    if len(values) > MOST_VALUES:
+        values = np.sort(rng.choice(values, MOST_VALUES, replace=False))
+    narrow = values.astype(np.float32)
+    spread = float(values[-1] - values[0]) or abs(float(values[0])) or 1.0
+    pool = np.concatenate(
+        [
+            narrow,
+            np.nextafter(narrow, np.float32(np.inf)),
+            np.nextafter(narrow, np.float32(-np.inf)),
+            (values[1:] + values[:-1]) / 2,
+            [values[0] - 0.2 * spread, values[-1] + 0.2 * spread],
+        ]
+    )
+    return rng.choice(pool, n)

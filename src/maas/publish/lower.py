@@ -1,0 +1,104 @@
+"""Lowers a scikit-learn estimator to ONNX through skl2onnx, with the signature's own names."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from maas.core.signature import Signature
+from maas.core.tensor import DType, TensorSpec
+from maas.publish.onnx_graph import DTYPES
+from maas.runtimes.estimator import Layout
+from maas.runtimes.wording import one_sentence
+
+
+class NotLoweredError(Exception):
+    """The estimator has no ONNX form; the message is the reason, one clause."""
+
+
+def lower(estimator: Any, layout: Layout, signature: Signature) -> bytes:
+    """Converts an estimator.
+
+    Args:
+        estimator: fitted.
+        layout: how it wants its rows.
+        signature: what the ONNX model is to take and give.
+
+    Returns:
+        A serialised ModelProto whose inputs and outputs are the signature's.
+
+    Raises:
+        NotLoweredError: with the reason.
+    """
+    if layout.kind == "columns":
+        raise NotLoweredError("its columns are of mixed types")
+    if any(spec.dtype is DType.FP64 for spec in signature.inputs):
+        raise NotLoweredError("its answers need float64 inputs")
+    model = _convert(estimator, layout)
+    # skl2onnx puts the label first and the scores second; anything further is not asked for.
+    if len(model.graph.output) < len(signature.outputs):
+        raise NotLoweredError("its ONNX form lacks an output")
+    for value, spec in zip(list(model.graph.output), signature.outputs, strict=False):
+        _rename(model, spec.name, f"{spec.name}_inner")
+        source = f"{spec.name}_inner" if value.name == spec.name else value.name
+        _append_output(model, source, value.type.tensor_type.elem_type, spec)
+    made = {spec.name for spec in signature.outputs}
+    outputs = [value for value in model.graph.output if value.name in made]
+    del model.graph.output[:]
+    model.graph.output.extend(outputs)
+    lowered: bytes = model.SerializeToString()
+    return lowered
+
+
+def _convert(estimator: Any, layout: Layout) -> Any:
+    from skl2onnx import to_onnx
+    from skl2onnx.common.data_types import FloatTensorType, StringTensorType
+
+    if layout.kind == "text":
+        types = [("text", StringTensorType([None]))]
+    elif layout.kind == "words":
+        types = [("x", StringTensorType([None, layout.width]))]
+    else:
+        types = [("x", FloatTensorType([None, layout.width]))]
+    options = {id(estimator): {"zipmap": False}} if hasattr(estimator, "classes_") else None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return to_onnx(estimator, initial_types=types, options=options)
+        except Exception as error:
+            reason = one_sentence(error, 160)
+            raise NotLoweredError(f"skl2onnx cannot convert it: {reason}") from error
+
+
+def _rename(model: Any, old: str, new: str) -> None:
+    """Gives every tensor of that name another, so that the name is free for an output."""
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            for i, name in enumerate(names):
+                if name == old:
+                    names[i] = new
+    for value in [*model.graph.output, *model.graph.value_info]:
+        if value.name == old:
+            value.name = new
+    for tensor in model.graph.initializer:
+        if tensor.name == old:
+            tensor.name = new
+
+
+def _append_output(model: Any, source: str, element: int, spec: TensorSpec) -> None:
+    """Adds the output `spec`, made of the tensor `source`."""
+    from onnx import helper
+
+    wanted = next(number for number, dtype in DTYPES.items() if dtype is spec.dtype)
+    if element != wanted:
+        if DType.BYTES in (spec.dtype, DTYPES.get(element)):
+            raise NotLoweredError(f"its ONNX form gives another type of {spec.name}")
+        model.graph.node.append(helper.make_node("Cast", [source], [f"{source}_c"], to=wanted))
+        source = f"{source}_c"
+    if len(spec.shape) == 1:  # skl2onnx gives regressors' predictions as [n, 1]
+        flat = f"{spec.name}_flat"
+        model.graph.initializer.append(helper.make_tensor(flat, 7, [1], [-1]))
+        model.graph.node.append(helper.make_node("Reshape", [source, flat], [spec.name]))
+    else:
+        model.graph.node.append(helper.make_node("Identity", [source], [spec.name]))
+    model.graph.output.append(helper.make_tensor_value_info(spec.name, wanted, spec.shape))

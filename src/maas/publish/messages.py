@@ -1,0 +1,113 @@
+"""What the publish pipeline and its child say to each other, as length-prefixed msgpack."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import BinaryIO
+
+import msgspec
+from msgspec import Struct
+
+from maas.core.records import EngineTiming, Parity
+from maas.core.signature import Signature
+
+Emit = Callable[[str, str, float], None]
+"""Hears of progress: stage, message, fraction of the whole job (0 to 1). Stages: detect, scan,
+inspect, lower, prove, time, commit."""
+
+MOST_BYTES = 64 << 20
+_LENGTH = struct.Struct("<I")
+
+
+class Job(Struct, frozen=True):
+    """What the child is to do. All paths lie in the staging folder.
+
+    Args:
+        format: `onnx` or `skops`, as detected.
+        source: the published file, or the published folder.
+        entry: the model's file in the folder; empty for a single file.
+        sample: rows given by the publisher, or empty.
+        sample_name: what the publisher called that file.
+        artifact: the folder to write what will be served into.
+        samples: rows to prove on.
+        cpu_s: processor seconds it may use.
+        file_bytes: the largest file it may write.
+    """
+
+    format: str
+    source: str
+    entry: str
+    sample: str
+    sample_name: str
+    artifact: str
+    samples: int
+    cpu_s: int
+    file_bytes: int
+
+
+class Progress(Struct, frozen=True, tag="progress"):
+    """One call of `Emit`."""
+
+    stage: str
+    message: str
+    fraction: float
+
+
+class Finding(Struct, frozen=True, tag="finding"):
+    """What was found, chosen and proved; the files to serve are in the artifact folder.
+
+    Args:
+        engine: the runtime that will serve it.
+        format: of the artifact, one of the runtime's.
+        entry: the file in the artifact folder that the runtime opens.
+    """
+
+    engine: str
+    format: str
+    entry: str
+    signatures: dict[str, Signature]
+    lowered: bool
+    reason: str
+    written_with: dict[str, str]
+    read_with: dict[str, str]
+    parity: Parity | None
+    batch_note: str
+    timings: tuple[EngineTiming, ...]
+    warnings: tuple[str, ...]
+
+
+class Failure(Struct, frozen=True, tag="failure"):
+    """A `MaasError` on its way to the parent."""
+
+    kind: str
+    message: str
+
+
+Message = Progress | Finding | Failure
+
+
+def write_message(stream: BinaryIO, message: Message) -> None:
+    """Writes one frame."""
+    body = msgspec.msgpack.encode(message)
+    stream.write(_LENGTH.pack(len(body)) + body)
+    stream.flush()
+
+
+def split_frames(buffer: bytearray) -> list[Message]:
+    """Takes the complete frames off the front of a buffer.
+
+    Raises:
+        ValueError: for a frame over `MOST_BYTES` or one that is no `Message`.
+    """
+    messages: list[Message] = []
+    while len(buffer) >= _LENGTH.size:
+        (length,) = _LENGTH.unpack_from(buffer)
+        if length > MOST_BYTES:
+            raise ValueError("a frame is too long")
+        end = _LENGTH.size + length
+        if len(buffer) < end:
+            break
+        messages.append(msgspec.msgpack.decode(bytes(buffer[_LENGTH.size : end]), type=Message))
+        del buffer[:end]
+    return messages

@@ -1,0 +1,81 @@
+"""The rows that a scikit-learn model is proved on: given, or drawn from the model itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from msgspec import Struct
+
+from maas.core.tensor import DType
+from maas.publish.batch import take
+from maas.publish.draw_rows import draw_rows
+from maas.publish.draw_text import draw_table, draw_texts, draw_words
+from maas.publish.sample_file import read_sample
+from maas.publish.sklearn_signature import input_specs
+from maas.runtimes.estimator import Layout
+from maas.runtimes.text import to_bytes
+
+FEWEST = 256
+"""Rows drawn at least, whatever the setting."""
+
+
+class Samples(Struct, frozen=True):
+    """Rows under the input names.
+
+    Args:
+        inputs: as a caller would send them; numbers are float32, so that the original and the
+            lowered form see the same values.
+        exact: the same rows before rounding to float32.
+        source: `given`, or `model` (its own thresholds, vocabulary, scaler).
+    """
+
+    inputs: dict[str, np.ndarray]
+    exact: dict[str, np.ndarray]
+    source: str
+
+    @property
+    def count(self) -> int:
+        """How many rows."""
+        return len(next(iter(self.inputs.values())))
+
+    def only(self, rows: np.ndarray) -> Samples:
+        """Some of the rows."""
+        return Samples(take(self.inputs, rows), take(self.exact, rows), self.source)
+
+    def exactly(self) -> Samples:
+        """The rows as float64, not rounded."""
+        return Samples(self.exact, self.exact, self.source)
+
+
+def draw_samples(estimator: Any, layout: Layout, count: int) -> Samples:
+    """Draws rows from what the estimator has learnt."""
+    count = max(count, FEWEST)
+    drawn: dict[str, np.ndarray]
+    if layout.kind == "text":
+        drawn = {"text": draw_texts(estimator, count)}
+    elif layout.kind == "words":
+        drawn = {"x": draw_words(estimator, layout.width or 1, count)}
+    elif layout.kind == "columns":
+        drawn = draw_table(estimator, layout, count)
+    else:
+        width = input_specs(layout, DType.FP64)[0].shape[1] or 1
+        drawn = {"x": draw_rows(estimator, width, count)}
+    exact = {n: to_bytes(a) if a.dtype == object else a for n, a in drawn.items()}
+    return Samples(_rounded(exact), exact, "model")
+
+
+def given_samples(path: Path, name: str, layout: Layout, most: int) -> Samples:
+    """Reads the publisher's rows.
+
+    Raises:
+        MaasError: INVALID_ARGUMENT where they do not fit the model.
+    """
+    exact = read_sample(path, name, input_specs(layout, DType.FP64), most)
+    return Samples(_rounded(exact), exact, "given")
+
+
+def _rounded(exact: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    with np.errstate(over="ignore"):
+        return {n: a if a.dtype == object else a.astype(np.float32) for n, a in exact.items()}

@@ -1,0 +1,146 @@
+"""ONNX through ONNX Runtime on the CPU.
+
+An artifact's folder holds the model and, where it has them, its external data files. Publishing
+has checked that external data stays inside that folder (`maas.publish.external_data`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from maas.core.errors import ErrorKind, MaasError, invalid
+from maas.core.ports import Artifact, Device, Resources
+from maas.core.signature import Signature
+from maas.core.tensor import DType, Tensors
+from maas.runtimes.text import to_bytes, to_str
+from maas.runtimes.wording import one_sentence
+
+MIB = 1 << 20
+
+
+class OnnxRuntime:
+    """Serves `onnx` artifacts; they are data, so many share one host."""
+
+    name = "onnx"
+    platform = "onnxruntime_onnx"
+    formats = frozenset({"onnx"})
+    host: Literal["shared", "dedicated"] = "shared"
+
+    def estimate(self, artifact: Artifact) -> Resources:
+        """Four times the files, and 32 MiB for the session itself.
+
+        While loading, weights exist as file contents, as parsed message, as the session's own
+        copy and (packed for the matrix kernels) once more.
+        """
+        files = sum(f.stat().st_size for f in Path(artifact.path).rglob("*") if f.is_file())
+        return Resources(memory_bytes=4 * files + 32 * MIB)
+
+    def load(self, artifact: Artifact, device: Device) -> OnnxServable:
+        """Opens a session.
+
+        Raises:
+            MaasError: FAILED_PRECONDITION where ONNX Runtime cannot open the model.
+        """
+        try:
+            session = open_session(artifact.file, device.threads)
+        except MaasError as error:
+            raise MaasError(ErrorKind.FAILED_PRECONDITION, error.message) from error
+        return OnnxServable(session, artifact.signatures)
+
+
+class OnnxServable:
+    """A loaded ONNX model."""
+
+    def __init__(self, session: Any, signatures: Mapping[str, Signature]):
+        self._signatures = dict(signatures)
+        self._run = session.run
+        self._refusals = _refusals()
+        # The names are looked up once: infer() is on the path of every call.
+        self._outputs = {n: [o.name for o in s.outputs] for n, s in signatures.items()}
+        self._text_inputs = {n: _bytes_names(s.inputs) for n, s in signatures.items()}
+        self._text_outputs = {n: _bytes_names(s.outputs) for n, s in signatures.items()}
+
+    @property
+    def signatures(self) -> Mapping[str, Signature]:
+        """Its signatures by name."""
+        return self._signatures
+
+    def infer(self, signature: str, inputs: Tensors) -> Tensors:
+        """Runs one call or one batch.
+
+        Raises:
+            MaasError: INVALID_ARGUMENT where the model refuses the values, RESOURCE_EXHAUSTED
+                where memory ran out.
+        """
+        text = self._text_inputs[signature]
+        if text:
+            inputs = {**inputs, **{name: to_str(name, inputs[name]) for name in text}}
+        names = self._outputs[signature]
+        try:
+            outputs = dict(zip(names, self._run(names, inputs), strict=True))
+        except self._refusals as error:
+            raise invalid(f"the model refused these values: {one_sentence(error)}") from error
+        except MemoryError as error:
+            raise MaasError(
+                ErrorKind.RESOURCE_EXHAUSTED, "memory ran out while the model was running"
+            ) from error
+        for name in self._text_outputs[signature]:
+            outputs[name] = to_bytes(outputs[name])
+        return outputs
+
+    def close(self) -> None:
+        """Gives the session back; it holds no thread of its own when `threads` is 1."""
+        del self._run
+
+
+def open_session(model: Path | bytes, threads: int = 1) -> Any:
+    """Opens an `onnxruntime.InferenceSession` as this runtime does.
+
+    Args:
+        model: the model's file (external data is looked for beside it), or its bytes.
+        threads: threads one call may use.
+
+    Raises:
+        MaasError: INVALID_ARGUMENT, one sentence with ONNX Runtime's reason.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    # Threads that spin between calls would take the core from every other model of the host.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    # The arena keeps its high-water mark until the session ends; without it a batch's memory goes
+    # back to malloc (and weights to the system at unload). Small calls cost the same either way.
+    options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False
+    # Never the .ort flatbuffer reader, whatever the bytes look like.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
+    options.log_severity_level = 4
+    try:
+        return onnxruntime.InferenceSession(
+            model if isinstance(model, bytes) else str(model),
+            options,
+            providers=["CPUExecutionProvider"],
+            enable_fallback=0,
+            read_config_from_model=0,
+        )
+    except _refusals() as error:
+        raise invalid(f"ONNX Runtime cannot open the model: {one_sentence(error)}") from error
+
+
+def _bytes_names(specs: tuple[Any, ...]) -> tuple[str, ...]:
+    return tuple(spec.name for spec in specs if spec.dtype is DType.BYTES)
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    """What ONNX Runtime raises: exceptions of its own, each straight from `Exception`, and two."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    found = (getattr(state, name) for name in dir(state))
+    own = tuple(e for e in found if isinstance(e, type) and issubclass(e, Exception))
+    return (*own, ValueError, RuntimeError)

@@ -1,0 +1,1 @@
+"""Where hosts live: child processes of the supervisor; Ray later."""

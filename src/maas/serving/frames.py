@@ -1,0 +1,183 @@
+"""Frames between an ingress and a host: one for every batch, over a Unix socket.
+
+```
+u32 header bytes · u32 tensor bytes · header (msgpack) · tensors, one after the other
+```
+
+Little-endian; every tensor starts at a multiple of 8 bytes. Numeric tensors are C-contiguous;
+BYTES elements are u32 length + bytes, as in the Open Inference Protocol's binary form. A frame of
+a batched signature holds the rows of many calls, concatenated; deadlines are absolute
+CLOCK_MONOTONIC seconds, which both ends share.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+
+from maas.core.errors import ErrorKind
+from maas.core.tensor import DType, Tensors
+
+PREFIX = struct.Struct("<II")
+ALIGN = 8
+MAX_HEADER = 16 << 20
+MAX_TENSORS = (1 << 32) - 1
+_U32 = struct.Struct("<I")
+
+
+class TensorMeta(Struct, frozen=True, array_like=True):
+    """One tensor's place in the frame."""
+
+    name: str
+    dtype: DType
+    shape: tuple[int, ...]
+    nbytes: int
+
+
+class InferFrame(Struct, frozen=True, array_like=True, tag="infer"):
+    """Calls for one signature of one version.
+
+    Args:
+        id: the sender's number for the frame; answers carry it.
+        name: the model's name.
+        version: the model's version.
+        signature: the signature's name.
+        rows: how many rows each call has, in order.
+        deadlines: each call's deadline.
+        tensors: the inputs.
+    """
+
+    id: int
+    name: str
+    version: int
+    signature: str
+    rows: tuple[int, ...]
+    deadlines: tuple[float, ...]
+    tensors: tuple[TensorMeta, ...]
+
+
+class CallError(Struct, frozen=True, array_like=True):
+    """One call of a frame that has no answer."""
+
+    index: int
+    kind: ErrorKind
+    message: str
+
+
+class ReplyFrame(Struct, frozen=True, array_like=True, tag="reply"):
+    """The answer to an `InferFrame`: outputs of the calls that have one, in order, and errors.
+
+    `loaded` is False where the host does not hold the version: the sender should look again.
+    """
+
+    id: int
+    loaded: bool
+    errors: tuple[CallError, ...]
+    tensors: tuple[TensorMeta, ...]
+
+
+class CancelFrame(Struct, frozen=True, array_like=True, tag="cancel"):
+    """Nobody waits for that call of that frame any more."""
+
+    id: int
+    index: int
+
+
+Header = InferFrame | ReplyFrame | CancelFrame
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Header)
+
+
+def pack_tensors(tensors: Tensors) -> tuple[tuple[TensorMeta, ...], list[bytes | memoryview]]:
+    """Describes arrays and gives their bytes.
+
+    Raises:
+        ValueError: for a dtype that frames cannot carry.
+    """
+    metas = []
+    chunks: list[bytes | memoryview] = []
+    for name, array in tensors.items():
+        dtype = DType.of(array.dtype)
+        data = array.tobytes() if dtype is not DType.BYTES else pack_bytes(array)
+        metas.append(TensorMeta(name, dtype, array.shape, len(data)))
+        chunks.append(data)
+        if len(data) % ALIGN:
+            chunks.append(bytes(-len(data) % ALIGN))
+    return tuple(metas), chunks
+
+
+def encode_frame(header: Header, chunks: Sequence[bytes | memoryview] = ()) -> bytes:
+    """Puts a frame together."""
+    head = _encoder.encode(header)
+    size = sum(map(len, chunks))
+    return b"".join((PREFIX.pack(len(head), size), head, *chunks))
+
+
+def decode_header(data: bytes | memoryview) -> Header:
+    """Reads a frame's header.
+
+    Raises:
+        msgspec.DecodeError: it is not one.
+    """
+    header: Header = _decoder.decode(data)
+    return header
+
+
+def unpack_tensors(
+    metas: Sequence[TensorMeta], data: bytes | bytearray | memoryview
+) -> dict[str, np.ndarray]:
+    """Gives arrays that share memory with the frame (BYTES ones excepted).
+
+    Raises:
+        ValueError: the sizes do not add up.
+    """
+    arrays = {}
+    at = 0
+    for meta in metas:
+        if meta.dtype is DType.BYTES:
+            array = unpack_bytes(memoryview(data)[at : at + meta.nbytes]).reshape(meta.shape)
+        else:
+            dtype = meta.dtype.numpy
+            array = np.frombuffer(data, dtype, meta.nbytes // dtype.itemsize, at).reshape(
+                meta.shape
+            )
+        arrays[meta.name] = array
+        at += meta.nbytes + -meta.nbytes % ALIGN
+    if at != len(data):
+        raise ValueError(f"the frame has {len(data)} bytes of tensors, its header says {at}")
+    return arrays
+
+
+def pack_bytes(array: np.ndarray) -> bytes:
+    """Writes an object array of `bytes` as u32 length + bytes for each element."""
+    parts = []
+    for element in array.ravel().tolist():
+        parts.append(_U32.pack(len(element)))
+        parts.append(element)
+    return b"".join(parts)
+
+
+def unpack_bytes(data: memoryview) -> np.ndarray:
+    """Reads `pack_bytes` back: an object array [n].
+
+    Raises:
+        ValueError: a length reaches past the end.
+    """
+    elements = []
+    at, end = 0, len(data)
+    while at < end:
+        if at + 4 > end:
+            raise ValueError("a BYTES tensor ends within a length")
+        (size,) = _U32.unpack_from(data, at)
+        at += 4
+        if at + size > end:
+            raise ValueError("a BYTES tensor ends within an element")
+        elements.append(bytes(data[at : at + size]))
+        at += size
+    array = np.empty(len(elements), object)
+    array[:] = elements
+    return array

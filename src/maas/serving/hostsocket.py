@@ -1,0 +1,123 @@
+"""The host's side of the frames: a Unix socket, one reading thread per ingress."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from maas.core.errors import ErrorKind
+from maas.serving.batcher import Batcher, Job
+from maas.serving.frames import (
+    MAX_HEADER,
+    PREFIX,
+    CallError,
+    CancelFrame,
+    InferFrame,
+    ReplyFrame,
+    decode_header,
+    encode_frame,
+    unpack_tensors,
+)
+
+log = logging.getLogger("maas.host")
+
+Lookup = Callable[[str, int], Batcher | None]
+
+
+class HostSocket:
+    """Accepts ingresses and hands their frames to the batchers.
+
+    Args:
+        path: the socket's path, at most 107 bytes; made 0600.
+        lookup: the batcher of a version, or None where it is not loaded.
+    """
+
+    def __init__(self, path: Path, lookup: Lookup):
+        self._lookup = lookup
+        path.unlink(missing_ok=True)
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.bind(os.fspath(path))
+        path.chmod(0o600)
+        self._socket.listen(64)
+        threading.Thread(target=self._accept, name="accept", daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            connection, _ = self._socket.accept()
+            threading.Thread(
+                target=_Connection(connection, self._lookup).serve, name="frames", daemon=True
+            ).start()
+
+
+class _Connection:
+    """One ingress: frames in on this thread, answers out from the batchers' threads."""
+
+    def __init__(self, connection: socket.socket, lookup: Lookup):
+        self._socket = connection
+        self._lookup = lookup
+        self._sending = threading.Lock()
+        self._jobs: dict[int, Job] = {}
+
+    def serve(self) -> None:
+        """Reads frames until the ingress goes away or says something that is not a frame."""
+        reader = self._socket.makefile("rb", buffering=1 << 16)
+        try:
+            while prefix := reader.read(PREFIX.size):
+                head_size, size = PREFIX.unpack(prefix)
+                if head_size > MAX_HEADER:
+                    raise ValueError(f"a frame's header of {head_size} bytes")
+                header = decode_header(reader.read(head_size))
+                data = reader.read(size)
+                if len(data) < size:
+                    return
+                if isinstance(header, InferFrame):
+                    self._infer(header, data)
+                elif isinstance(header, CancelFrame):
+                    job = self._jobs.get(header.id)
+                    if job is not None:
+                        job.cancelled.add(header.index)
+        except (OSError, ValueError, msgspec.DecodeError) as error:
+            log.warning("an ingress's connection ended: %s", error)
+        finally:
+            for job in list(self._jobs.values()):
+                job.cancelled.update(range(len(job.frame.rows)))
+            self._socket.close()
+
+    def _infer(self, frame: InferFrame, data: bytes) -> None:
+        batcher = self._lookup(frame.name, frame.version)
+        if batcher is None:
+            self._send(encode_frame(ReplyFrame(frame.id, False, (), ())))
+            return
+        try:
+            inputs = unpack_tensors(frame.tensors, data)
+        except ValueError as error:
+            errors = tuple(
+                CallError(index, ErrorKind.INTERNAL, f"a broken frame: {error}")
+                for index in range(len(frame.rows))
+            )
+            self._send(encode_frame(ReplyFrame(frame.id, True, errors, ())))
+            return
+        job = Job(frame, inputs, self._finish(frame.id), time.monotonic())
+        self._jobs[frame.id] = job
+        batcher.put(job)
+
+    def _finish(self, frame_id: int) -> Callable[[bytes], None]:
+        def send(data: bytes) -> None:
+            self._jobs.pop(frame_id, None)
+            self._send(data)
+
+        return send
+
+    def _send(self, data: bytes) -> None:
+        try:
+            with self._sending:
+                self._socket.sendall(data)
+        except OSError as error:
+            log.warning("an answer found its ingress gone: %s", error)

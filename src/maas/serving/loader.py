@@ -1,0 +1,177 @@
+"""The loader: makes what a host holds follow the plan.
+
+```
+START ─ load, warm up, one proving sample ─▶ AVAILABLE (Ready) ─ not in the plan ─▶ END (Unloaded)
+                      └─ any failure ─▶ END (Failed, with its reason)
+```
+
+Versions load one after the other on the loader's own thread, so that those that serve go on.
+"""
+
+from __future__ import annotations
+
+import logging
+import resource
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from maas.core.errors import ErrorKind, MaasError
+from maas.core.identity import ServableId
+from maas.core.ports import Artifact, Device, Runtime, Servable
+from maas.core.signature import Signature
+from maas.core.tensor import DType, Tensors
+from maas.serving.batcher import Batcher
+from maas.serving.messages import Failed, FromProcess, Ready, Unloaded
+from maas.serving.plan import Plan, VersionPlan
+from maas.settings import ServingSettings
+from maas.telemetry.metrics import Metrics
+
+log = logging.getLogger("maas.loader")
+
+WARM_ROWS = (1, 8)
+
+
+class Loader:
+    """Holds a host's versions.
+
+    Args:
+        host_id: this host's id in the plan.
+        runtime_for: gives a runtime by name.
+        settings: threads and batch rows.
+        metrics: handed to the batchers.
+        say: tells control.
+    """
+
+    def __init__(
+        self,
+        host_id: str,
+        runtime_for: Callable[[str], Runtime],
+        settings: ServingSettings,
+        metrics: Metrics,
+        say: Callable[[FromProcess], None],
+    ):
+        self._host_id = host_id
+        self._runtime_for = runtime_for
+        self._settings = settings
+        self._metrics = metrics
+        self._say = say
+        self._loaded: dict[tuple[str, int], tuple[Batcher, Ready]] = {}
+        self._failed: dict[tuple[str, int], Failed] = {}
+
+    def lookup(self, name: str, version: int) -> Batcher | None:
+        """The batcher of a version that is loaded."""
+        found = self._loaded.get((name, version))
+        return None if found is None else found[0]
+
+    def say_all(self) -> None:
+        """Tells control what is loaded and what failed; said again when control is new."""
+        for _, ready in list(self._loaded.values()):
+            self._say(ready)
+        for failed in list(self._failed.values()):
+            self._say(failed)
+
+    def follow(self, plan: Plan) -> None:
+        """Loads what the plan names for this host and is not here, unloads what it no longer does.
+
+        Called from one thread. Ready, Failed and Unloaded are said as they happen.
+        """
+        host = plan.hosts.get(self._host_id)
+        holds = [] if host is None else list(host.holds)
+        for key in [key for key in self._loaded if key not in holds]:
+            self._unload(key)
+        for key in [key for key in self._failed if key not in holds]:
+            del self._failed[key]
+            self._say(Unloaded(*key))
+        for name, version in holds:
+            key = (name, version)
+            if key not in self._loaded and key not in self._failed:
+                self._load(key, plan.models[name].versions[version])
+
+    def _load(self, key: tuple[str, int], version: VersionPlan) -> None:
+        started = time.monotonic()
+        servable_id = ServableId(*key)
+        extra = {"model": str(servable_id)}
+        log.info("loading %s with %s", servable_id, version.runtime, extra=extra)
+        before = resident_bytes()
+        try:
+            servable = self._runtime_for(version.runtime).load(
+                Artifact(version.path, version.entry, version.format, version.signatures),
+                Device(threads=self._settings.threads),
+            )
+            for signature in version.signatures.values():
+                warm_up(servable, signature)
+        except Exception as error:
+            log.warning("%s did not load", servable_id, exc_info=error, extra=extra)
+            kind = error.kind if isinstance(error, MaasError) else ErrorKind.INTERNAL
+            reason = (
+                error.message
+                if isinstance(error, MaasError)
+                else f"{type(error).__name__}: {error}"
+            )
+            failed = Failed(*key, kind, reason)
+            self._failed[key] = failed
+            self._say(failed)
+            return
+        batcher = Batcher(
+            key[0],
+            key[1],
+            servable,
+            [s.name for s in version.signatures.values() if s.batched],
+            self._settings.batch_rows,
+            self._metrics,
+        )
+        took = time.monotonic() - started
+        ready = Ready(*key, max(resident_bytes() - before, 0), took)
+        self._loaded[key] = (batcher, ready)
+        log.info("%s is ready after %.3f s", servable_id, took, extra=extra)
+        self._say(ready)
+
+    def _unload(self, key: tuple[str, int]) -> None:
+        batcher, _ = self._loaded.pop(key)
+        batcher.close()
+        log.info("%s:%d is unloaded", *key, extra={"model": f"{key[0]}:{key[1]}"})
+        self._say(Unloaded(*key))
+
+
+def warm_up(servable: Servable, signature: Signature) -> None:
+    """Runs a made-up call of one row, then of a batch where there is one.
+
+    A model may refuse made-up values (an unknown category, say): that is an answer too, and only
+    what is not about the values counts as failure.
+
+    Raises:
+        Exception: whatever the model fails with.
+    """
+    for rows in WARM_ROWS if signature.batched else WARM_ROWS[:1]:
+        try:
+            outputs = servable.infer(signature.name, sample_inputs(signature, rows))
+        except MaasError as error:
+            if error.kind is not ErrorKind.INVALID_ARGUMENT:
+                raise
+            continue
+        names = {spec.name for spec in signature.outputs}
+        if set(outputs) != names:
+            raise MaasError(
+                ErrorKind.INTERNAL,
+                f"it answered {sorted(outputs)} where its signature has {sorted(names)}",
+            )
+
+
+def sample_inputs(signature: Signature, rows: int) -> Tensors:
+    """Made-up inputs of a signature: ones, `True` and a short text, 1 where any size goes."""
+    inputs: dict[str, np.ndarray] = {}
+    for spec in signature.inputs:
+        shape = [1 if size is None else size for size in spec.shape]
+        if signature.batched:
+            shape[0] = rows
+        value: object = b"text" if spec.dtype is DType.BYTES else 1
+        inputs[spec.name] = np.full(shape, value, spec.dtype.numpy)
+    return inputs
+
+
+def resident_bytes() -> int:
+    """This process's resident memory now, bytes."""
+    with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 - read often
+        return int(file.read().split()[1]) * resource.getpagesize()

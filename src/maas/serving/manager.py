@@ -1,0 +1,448 @@
+"""The manager: makes what is loaded follow the registry, and tells everybody through the plan.
+
+```
+registry ─ snapshot ─▶ reconcile ─▶ plan (file) ─ Changed ─▶ ingresses, hosts
+                          ▲                                        │
+                          └──── Ready · Failed · Ack · exits ──────┘
+```
+
+It runs on control's event loop and decides nothing itself: `policy` and `crashes` do. Traffic moves
+to a version only when it is Ready and every ingress has acknowledged the plan that names it; a
+version leaves its host only when every ingress has acknowledged the plan that no longer routes
+to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from maas.core.identity import ServableId
+from maas.core.records import ModelRecord
+from maas.core.states import ServableState
+from maas.serving.fleet import Fleet, HostSpec
+from maas.serving.messages import Changed, Failed, Lost, Overdue, Ready, Unloaded, Want
+from maas.serving.plan import write_plan
+from maas.serving.planning import Catalogue, build_plan
+from maas.serving.policy import (
+    Load,
+    VersionSnapshot,
+    aspired_versions,
+    next_action,
+    serving_version,
+)
+from maas.serving.recovery import restart_delay, too_many_load_crashes
+from maas.serving.versions import HostEntry, VersionEntry
+from maas.settings import ServingSettings
+
+log = logging.getLogger("maas.manager")
+
+SHARED = "host-1"
+TICK_S = 0.5
+WANTED = 4
+"""Versions of one model that stay loaded only because callers have asked for them by number."""
+LOSSES = 2
+"""Crashes of the shared host with a version's calls in flight before it gets a host of its own."""
+
+
+class Manager:
+    """Holds what is loaded where.
+
+    Args:
+        catalogue: the registry's side.
+        settings: time limits.
+        run: the run folder, for the plan and the sockets.
+        epoch: this life of control.
+        broadcast: sends Changed to every process.
+        acknowledged: the lowest plan number that all ingresses hold; None where there are none.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        settings: ServingSettings,
+        run: Path,
+        epoch: str,
+        broadcast: Callable[[Changed], None],
+        acknowledged: Callable[[], int | None],
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self._catalogue = catalogue
+        self._settings = settings
+        self._run = run
+        self._epoch = epoch
+        self._broadcast = broadcast
+        self._acknowledged = acknowledged
+        self._clock = clock
+        self._fleet: Fleet | None = None
+        self._models: dict[str, ModelRecord] = {}
+        self.versions: dict[ServableId, VersionEntry] = {}
+        self.hosts: dict[str, HostEntry] = {}
+        self.serving: dict[str, int] = {}
+        self._wanted: dict[str, list[int]] = {}
+        self._numbered = 1
+        self._stale = True
+        self._dirty = True
+        self._wake = asyncio.Event()
+        self.progress = asyncio.Event()
+        self.number = 0
+        self.keys = 0
+        self.looks = 0
+
+    # What happens to it
+
+    def registry_changed(self) -> None:
+        """The registry has changed: look again. Call on the event loop."""
+        self._stale = True
+        self._wake.set()
+
+    def keys_changed(self) -> int:
+        """A new keyring has been written: tell everybody.
+
+        Returns:
+            Its number, to wait for.
+        """
+        self.keys += 1
+        self._broadcast(self.changed())
+        return self.keys
+
+    @property
+    def settled(self) -> bool:
+        """Whether the registry has been read and every version is where it should be."""
+        return (
+            self.looks > 0
+            and not self._dirty
+            and not any(
+                entry.state in (ServableState.START, ServableState.LOADING)
+                or (entry.state is ServableState.AVAILABLE and not self._routed(entry))
+                for entry in self.versions.values()
+            )
+        )
+
+    def _routed(self, entry: VersionEntry) -> bool:
+        """Whether calls reach the version, if it is the one that unversioned calls should reach."""
+        model = self._models.get(entry.record.name)
+        wanted = None if model is None else model.default_version
+        return wanted != entry.record.version or self.serving.get(entry.record.name) == wanted
+
+    @property
+    def pending(self) -> bool:
+        """Whether something has changed that no plan says yet."""
+        return self._dirty
+
+    def changed(self) -> Changed:
+        """What a process should hold now."""
+        return Changed(self._epoch, self.number, self.keys)
+
+    def acked(self) -> None:
+        """Some process has acknowledged a plan."""
+        self._wake.set()
+
+    def on_ready(self, host_id: str, message: Ready) -> None:
+        """A host has loaded a version."""
+        entry = self.versions.get(ServableId(message.name, message.version))
+        if entry is None or entry.host != host_id or entry.state is not ServableState.LOADING:
+            return
+        entry.memory_bytes = message.memory_bytes
+        entry.recovering = False
+        self._set(entry, ServableState.AVAILABLE)
+
+    def on_failed(self, host_id: str, message: Failed) -> None:
+        """A host could not load a version."""
+        entry = self.versions.get(ServableId(message.name, message.version))
+        if entry is not None and entry.host == host_id:
+            self._give_up(entry, message.reason)
+
+    def on_unloaded(self, host_id: str, message: Unloaded) -> None:
+        """A version is gone from its host."""
+        entry = self.versions.get(ServableId(message.name, message.version))
+        if entry is not None and entry.host == host_id and entry.state is ServableState.UNLOADING:
+            self._ended(entry)
+
+    def on_want(self, message: Want) -> None:
+        """A caller asks for a version that is not loaded."""
+        wanted = self._wanted.setdefault(message.name, [])
+        if message.version not in wanted:
+            self._wanted[message.name] = [*wanted, message.version][-WANTED:]
+        self._wake.set()
+
+    def on_lost(self, message: Lost) -> None:
+        """A host's connection broke with calls in flight."""
+        host = self.hosts.get(message.host)
+        if host is None or host.dedicated:
+            return
+        for name, version in message.in_flight:
+            entry = self.versions.get(ServableId(name, version))
+            if entry is not None:
+                entry.losses += 1
+                if entry.losses >= LOSSES and not entry.alone:
+                    log.warning("%s was in flight at two crashes; it gets its own host", entry.id)
+                    entry.alone = True
+        self._wake.set()
+
+    async def on_overdue(self, message: Overdue) -> None:
+        """A host has not answered a call long past its deadline: a dedicated one is killed."""
+        host = self.hosts.get(message.host)
+        if host is not None and host.dedicated and host.incarnation == message.incarnation:
+            log.warning("%s hangs on %s:%d", host.id, message.name, message.version)
+            if self._fleet is not None:
+                await self._fleet.kill(host.id)
+
+    def on_exit(self, host_id: str, reason: str, asked: bool) -> None:
+        """A host process has ended; `reason` says how, as people read it."""
+        host = self.hosts.get(host_id)
+        if host is None:
+            return
+        host.running = False
+        host.last_exit = reason
+        held = [self.versions[one] for one in host.holds if one in self.versions]
+        if asked or not held:
+            for entry in held:
+                self._ended(entry)
+            del self.hosts[host_id]
+            self._touch()
+            return
+        now = self._clock()
+        host.crashes = [*host.crashes[-9:], now]
+        host.restart_at = now + restart_delay(host.crashes, now)
+        host.incarnation += 1
+        log.warning("%s ended (%s); it is started again", host_id, reason)
+        for entry in held:
+            if entry.state is ServableState.UNLOADING:
+                self._ended(entry)
+                continue
+            if entry.state is ServableState.LOADING and not entry.recovering:
+                entry.load_crashes += 1
+                if too_many_load_crashes(entry.load_crashes, host.dedicated):
+                    if host.dedicated:
+                        self._give_up(entry, f"its process ended while loading it ({reason})")
+                        continue
+                    entry.alone = True
+            entry.recovering = entry.recovering or entry.state is ServableState.AVAILABLE
+            self._set(entry, ServableState.LOADING, f"its process ended ({reason})")
+        self._touch()
+
+    # What it does
+
+    async def run(self, fleet: Fleet) -> None:
+        """Reconciles for ever, whenever something happened and at least twice a second."""
+        self._fleet = fleet
+        while True:
+            self._wake.clear()
+            try:
+                await self.reconcile(fleet)
+            except Exception:
+                log.exception("the manager failed; it goes on")
+            try:
+                await asyncio.wait_for(self._wake.wait(), TICK_S)
+            except TimeoutError:
+                continue
+
+    async def reconcile(self, fleet: Fleet) -> None:
+        """One pass: registry → actions → plan → processes. Idempotent."""
+        if self._stale:
+            await self._look()
+        self._decide()
+        self._finish_unloads()
+        self._expire_loads()
+        if self._dirty:
+            self._publish_plan()
+        await self._drive(fleet)
+        self.progress.set()
+        self.progress = asyncio.Event()
+
+    async def _look(self) -> None:
+        self._stale = False
+        models = await asyncio.to_thread(self._catalogue.snapshot)
+        records = {
+            ServableId(version.name, version.version): version
+            for model in models
+            for version in model.versions
+        }
+        for servable, record in records.items():
+            entry = self.versions.get(servable)
+            if entry is not None and entry.record.digest == record.digest:
+                entry.record = record
+            elif entry is None:
+                artifact = self._catalogue.artifact(servable.name, servable.version)
+                self.versions[servable] = VersionEntry(
+                    record, artifact.path, artifact.entry, artifact.format, ServableState.END
+                )
+        self._models = {model.name: model for model in models}
+        for servable in [one for one in self.versions if one not in records]:
+            if self.versions[servable].state is ServableState.END:
+                del self.versions[servable]
+        self.looks += 1
+        self._touch()
+
+    def _decide(self) -> None:
+        by_name: dict[str, list[VersionEntry]] = {}
+        for entry in self.versions.values():
+            by_name.setdefault(entry.record.name, []).append(entry)
+        for name in [name for name in self.serving if name not in by_name]:
+            del self.serving[name]
+        for name, entries in by_name.items():
+            model = self._models.get(name)
+            self._route(name, model, entries)
+            aspired = (
+                frozenset()
+                if model is None
+                else aspired_versions(model, frozenset(self._wanted.get(name, ())))
+            )
+            for _ in range(2 * len(entries)):
+                action = next_action(self._snapshots(name, entries, aspired))
+                if action is None:
+                    break
+                entry = self.versions[ServableId(name, action.version)]
+                if isinstance(action, Load):
+                    self._load(entry)
+                else:
+                    self._set(entry, ServableState.UNLOADING)
+            for entry in entries:
+                if entry.alone and entry.host == SHARED:
+                    self._move(entry)
+
+    def _route(self, name: str, model: ModelRecord | None, entries: list[VersionEntry]) -> None:
+        acknowledged = self._acknowledged()
+        available = {
+            entry.record.version
+            for entry in entries
+            if entry.recovering
+            or (
+                entry.state is ServableState.AVAILABLE
+                and (acknowledged is None or entry.since <= acknowledged)
+            )
+        }
+        failed = {entry.record.version for entry in entries if entry.failed}
+        serving = serving_version(
+            None if model is None else model.default_version,
+            self.serving.get(name),
+            None if model is None else model.previous_version,
+            available,
+            failed,
+        )
+        if serving != self.serving.get(name):
+            log.info("calls to %s go to version %s", name, serving)
+            if serving is None:
+                del self.serving[name]
+            else:
+                self.serving[name] = serving
+            self._touch()
+
+    def _snapshots(
+        self, name: str, entries: Iterable[VersionEntry], aspired: frozenset[int]
+    ) -> Sequence[VersionSnapshot]:
+        return [
+            VersionSnapshot(
+                entry.record.version,
+                entry.state,
+                entry.record.version in aspired,
+                self.serving.get(name) == entry.record.version,
+                entry.failed,
+            )
+            for entry in entries
+        ]
+
+    def _load(self, entry: VersionEntry) -> None:
+        host = self._host_for(entry)
+        host.holds.add(entry.id)
+        entry.host = host.id
+        entry.started = self._clock()
+        self._set(entry, ServableState.LOADING)
+
+    def _move(self, entry: VersionEntry) -> None:
+        self.hosts[SHARED].holds.discard(entry.id)
+        entry.recovering = entry.recovering or entry.state is ServableState.AVAILABLE
+        self._load(entry)
+
+    def _host_for(self, entry: VersionEntry) -> HostEntry:
+        if not entry.dedicated and SHARED in self.hosts:
+            return self.hosts[SHARED]
+        if entry.dedicated:
+            self._numbered += 1
+            host_id = f"host-{self._numbered}"
+        else:
+            host_id = SHARED
+        socket = str(self._run / f"{host_id}.sock")
+        host = self.hosts[host_id] = HostEntry(host_id, socket, entry.dedicated)
+        host.restart_at = self._clock()
+        return host
+
+    def _finish_unloads(self) -> None:
+        acknowledged = self._acknowledged()
+        for entry in self.versions.values():
+            host = self.hosts.get(entry.host)
+            if entry.state is not ServableState.UNLOADING or host is None:
+                continue
+            if entry.id in host.holds and (acknowledged is None or entry.since <= acknowledged):
+                host.holds.discard(entry.id)
+                if not host.running:
+                    self._ended(entry)
+                self._touch()
+
+    def _expire_loads(self) -> None:
+        now = self._clock()
+        for entry in self.versions.values():
+            if (
+                entry.state is ServableState.LOADING
+                and now - entry.started > self._settings.load_s
+                and not entry.failed
+            ):
+                self._give_up(entry, f"it did not load within {self._settings.load_s:g} s")
+
+    def _publish_plan(self) -> None:
+        self._dirty = False
+        self.number += 1
+        plan = build_plan(
+            self._epoch, self.number, self.versions, self.hosts, self._models, self.serving
+        )
+        write_plan(self._run, plan)
+        self._broadcast(self.changed())
+
+    async def _drive(self, fleet: Fleet) -> None:
+        now = self._clock()
+        for host in list(self.hosts.values()):
+            if host.running and not host.holds:
+                if host.dedicated:
+                    await fleet.stop(host.id)
+            elif not host.running and host.holds and (host.restart_at or 0) <= now:
+                host.running = True
+                host.restart_at = None
+                await fleet.start(HostSpec(host.id, host.incarnation))
+
+    def _give_up(self, entry: VersionEntry, reason: str) -> None:
+        log.warning("%s is not loaded: %s", entry.id, reason)
+        entry.failed = True
+        entry.recovering = False
+        host = self.hosts.get(entry.host)
+        if host is not None:
+            host.holds.discard(entry.id)
+        entry.host = ""
+        self._set(entry, ServableState.END, reason)
+
+    def _ended(self, entry: VersionEntry) -> None:
+        host = self.hosts.get(entry.host)
+        if host is not None:
+            host.holds.discard(entry.id)
+        entry.host = ""
+        entry.recovering = False
+        self._set(entry, ServableState.END)
+        if entry.record.name not in self._models or not any(
+            version.version == entry.record.version
+            for version in self._models[entry.record.name].versions
+        ):
+            self.versions.pop(entry.id, None)
+
+    def _set(self, entry: VersionEntry, state: ServableState, reason: str = "") -> None:
+        entry.state = state
+        entry.reason = reason
+        entry.since = self.number + 1
+        self._touch()
+
+    def _touch(self) -> None:
+        self._dirty = True
+        self._wake.set()

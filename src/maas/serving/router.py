@@ -1,0 +1,287 @@
+"""The router: the ingress's Engine. It resolves references against the plan and finds replicas.
+
+A call whose host died is retried once on its successor. A call for a version that is not loaded,
+or whose host is being started again, waits until it is, or until its deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from maas.core.errors import ErrorKind, MaasError, not_found
+from maas.core.identity import ModelRef, ServableId
+from maas.core.messages import CallContext, InferCall, InferReply, ModelView, VersionStatus
+from maas.core.states import ServableState
+from maas.serving.messages import FromProcess, Lost, Overdue, Want
+from maas.serving.plan import EMPTY, HostPlan, ModelPlan, Plan
+from maas.serving.replica import HostReplica, ReplicaLostError
+from maas.settings import ServingSettings
+
+RECONNECT_S = 0.02
+LISTED = 8
+
+
+class Router:
+    """Lives on the ingress's event loop.
+
+    Args:
+        settings: handed to the replicas.
+        waiting_rows: rows that may wait for one version.
+        say: tells control.
+    """
+
+    def __init__(
+        self, settings: ServingSettings, waiting_rows: int, say: Callable[[FromProcess], None]
+    ):
+        self._settings = settings
+        self._waiting_rows = waiting_rows
+        self._say = say
+        self._plan = EMPTY
+        self._replicas: dict[str, HostReplica] = {}
+        self._incarnations: dict[str, int] = {}
+        self._connecting: dict[str, asyncio.Task[None]] = {}
+        self._views: dict[ModelRef, ModelView] = {}
+        self._changed = asyncio.Event()
+
+    @property
+    def plan(self) -> Plan:
+        """The plan in force."""
+        return self._plan
+
+    async def follow(self, plan: Plan, connect_s: float = 5.0) -> None:
+        """Takes a new plan: connects to its hosts, then routes by it.
+
+        Args:
+            plan: the whole of it.
+            connect_s: how long the hosts of AVAILABLE versions may take; routing by the plan
+                begins anyway, and calls to a host that is not there wait for it.
+        """
+        for host_id in [*self._replicas]:
+            host = plan.hosts.get(host_id)
+            if host is None or host.incarnation != self._incarnations[host_id]:
+                self._retire(host_id)
+        for host_id in [host_id for host_id in self._connecting if host_id not in plan.hosts]:
+            self._connecting.pop(host_id).cancel()
+        needed = {
+            version.host
+            for model in plan.models.values()
+            for version in model.versions.values()
+            if version.state is ServableState.AVAILABLE
+        }
+        tasks = [
+            self._connect(host_id, plan.hosts[host_id])
+            for host_id in needed
+            if host_id not in self._replicas
+        ]
+        if tasks:
+            await asyncio.wait(tasks, timeout=connect_s)
+        self._plan = plan
+        self._views.clear()
+        self._wake()
+
+    def _connect(self, host_id: str, host: HostPlan) -> asyncio.Task[None]:
+        running = self._connecting.get(host_id)
+        if running is not None and self._incarnations.get(host_id) == host.incarnation:
+            return running
+        if running is not None:
+            running.cancel()
+        self._incarnations[host_id] = host.incarnation
+        task = asyncio.get_running_loop().create_task(self._keep_connecting(host_id, host))
+        self._connecting[host_id] = task
+        return task
+
+    async def _keep_connecting(self, host_id: str, host: HostPlan) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                _, replica = await loop.create_unix_connection(self._new_replica, host.socket)
+            except OSError:
+                # Its socket appears when it has loaded what it could.
+                await asyncio.sleep(RECONNECT_S)
+                continue
+            self._replicas[host_id] = replica
+            self._connecting.pop(host_id, None)
+            self._wake()
+            return
+
+    def _new_replica(self) -> HostReplica:
+        return HostReplica(self._settings, self._waiting_rows, self._on_lost, self._on_overdue)
+
+    def _retire(self, host_id: str) -> None:
+        """Lets a host go that the plan no longer names, once its last answer is here."""
+        replica = self._replicas.pop(host_id)
+
+        replica.close_when_idle()
+
+    def _on_lost(self, replica: HostReplica, in_flight: tuple[tuple[str, int], ...]) -> None:
+        for host_id, known in list(self._replicas.items()):
+            if known is replica:
+                del self._replicas[host_id]
+                self._say(Lost(host_id, self._incarnations[host_id], in_flight))
+                host = self._plan.hosts.get(host_id)
+                if host is not None:
+                    self._connect(host_id, host)
+
+    def _on_overdue(self, replica: HostReplica, name: str, version: int) -> None:
+        for host_id, known in self._replicas.items():
+            if known is replica:
+                self._say(Overdue(host_id, self._incarnations[host_id], name, version))
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def resolve(self, ref: ModelRef, context: CallContext) -> ModelView:
+        """Says which version a reference means now.
+
+        Raises:
+            MaasError: NOT_FOUND naming what there is, UNAVAILABLE where nothing serves yet.
+        """
+        view = self._views.get(ref)
+        if view is None:
+            view = self._views[ref] = self._resolve(ref)
+        return view
+
+    def _resolve(self, ref: ModelRef) -> ModelView:
+        model = self._model(ref.name)
+        number = ref.version
+        if ref.alias is not None:
+            number = model.aliases.get(ref.alias)
+            if number is None:
+                raise not_found(
+                    f"model {ref.name!r} has no alias {ref.alias!r}"
+                    + _listing(" that serves; its aliases are ", sorted(model.aliases))
+                )
+        elif number is None:
+            number = model.default
+            if number is None:
+                raise _nothing_serves(ref.name, model)
+        version = model.versions.get(number)
+        if version is None:
+            raise not_found(
+                f"model {ref.name!r} has no version {number}"
+                + _listing("; its versions are ", [str(n) for n in sorted(model.versions)])
+            )
+        return ModelView(
+            ServableId(ref.name, number),
+            version.signatures,
+            version.platform,
+            ref.version is None and ref.alias is None,
+        )
+
+    def _model(self, name: str) -> ModelPlan:
+        model = self._plan.models.get(name)
+        if model is None:
+            raise not_found(
+                f"there is no model {name[:128]!r}"
+                + _listing("; published are ", sorted(self._plan.models), " (none yet)")
+            )
+        return model
+
+    def statuses(self, name: str) -> tuple[VersionStatus, ...]:
+        """How each version of a model stands, newest first.
+
+        Raises:
+            MaasError: NOT_FOUND.
+        """
+        model = self._model(name)
+        return tuple(
+            VersionStatus(ServableId(name, number), version.state, version.reason)
+            for number, version in sorted(model.versions.items(), reverse=True)
+        )
+
+    async def infer(self, call: InferCall) -> InferReply:
+        """Answers a prediction.
+
+        Raises:
+            MaasError: DEADLINE_EXCEEDED, UNAVAILABLE (not loaded and cannot be, or its host died
+                twice under the call), RESOURCE_EXHAUSTED, or the model's own.
+        """
+        lost = 0
+        while True:
+            replica = self._replica_of(call.servable)
+            if replica is None:
+                replica = await self._wait_for(call)
+            try:
+                return await replica.infer(call)
+            except ReplicaLostError:
+                lost += replica.connected is False
+                if lost > 1:
+                    raise MaasError(
+                        ErrorKind.UNAVAILABLE,
+                        f"the process of {call.servable} died twice while it worked on this call",
+                        retry_after_s=1.0,
+                    ) from None
+                # Either the host is gone or it lacks the version: the plan is about to change.
+                await asyncio.sleep(0 if replica.connected is False else RECONNECT_S)
+                if call.context.deadline <= time.monotonic():
+                    raise self._too_late(call) from None
+
+    def _replica_of(self, servable: ServableId) -> HostReplica | None:
+        model = self._plan.models.get(servable.name)
+        version = None if model is None else model.versions.get(servable.version)
+        if version is None or version.state not in _CALLABLE:
+            return None
+        return self._replicas.get(version.host)
+
+    async def _wait_for(self, call: InferCall) -> HostReplica:
+        servable = call.servable
+        wanted = False
+        while True:
+            changed = self._changed
+            replica = self._replica_of(servable)
+            if replica is not None:
+                return replica
+            model = self._plan.models.get(servable.name)
+            version = None if model is None else model.versions.get(servable.version)
+            if version is None:
+                raise not_found(f"{servable} was deleted")
+            if version.state is ServableState.END:
+                if version.reason:
+                    raise MaasError(
+                        ErrorKind.UNAVAILABLE, f"{servable} is not loaded: {version.reason}"
+                    )
+                if not wanted:
+                    self._say(Want(servable.name, servable.version))
+                    wanted = True
+            left = call.context.deadline - time.monotonic()
+            if left <= 0:
+                raise self._too_late(call)
+            try:
+                await asyncio.wait_for(changed.wait(), min(left, 1.0))
+            except TimeoutError:
+                wanted = False
+
+    def _too_late(self, call: InferCall) -> MaasError:
+        model = self._plan.models.get(call.servable.name)
+        version = None if model is None else model.versions.get(call.servable.version)
+        state = "" if version is None else f" (it is {version.state})"
+        return MaasError(
+            ErrorKind.DEADLINE_EXCEEDED,
+            f"{call.servable} was not ready before the call's deadline{state}",
+        )
+
+
+_CALLABLE = frozenset((ServableState.AVAILABLE, ServableState.UNLOADING))
+
+
+def _nothing_serves(name: str, model: ModelPlan) -> MaasError:
+    newest = max(model.versions, default=None)
+    if newest is None:
+        return not_found(f"model {name!r} has no versions")
+    version = model.versions[newest]
+    if version.state in (ServableState.START, ServableState.LOADING):
+        return MaasError(
+            ErrorKind.UNAVAILABLE, f"{name}:{newest} is still loading", retry_after_s=1.0
+        )
+    why = f": {version.reason}" if version.reason else "; promote one, or name a version"
+    return MaasError(ErrorKind.UNAVAILABLE, f"no version of {name!r} serves by default{why}")
+
+
+def _listing(before: str, names: list[str], none: str = "") -> str:
+    if not names:
+        return none
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return before + ", ".join(names[:LISTED]) + more

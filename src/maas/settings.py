@@ -1,0 +1,215 @@
+"""One frozen tree of settings, parsed once, in a composition root.
+
+Order: command-line flags, then `MAAS_SECTION_FIELD` variables (and the short ones of `SHORT`),
+then `maas.toml`, then the defaults below. A component receives only its own slice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+MIB = 1 << 20
+
+
+class ServerSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where and how the data plane listens."""
+
+    host: str = "127.0.0.1"
+    """Address of the main listener."""
+    port: int = 8080
+    """Port of the main listener."""
+    listen: tuple[str, ...] = ()
+    """Further listeners, each `HOST:PORT`, with every protocol on each."""
+    front: Literal["auto", "envoy", "uvicorn"] = "auto"
+    """What holds the port; `auto` is Envoy where it can be embedded, else uvicorn."""
+    auth: Literal["auto", "open", "required"] = "auto"
+    """Whether predictions want a key; `auto` is open on loopback, required anywhere else."""
+    drain_s: float = 25.0
+    """How long calls in flight may take to end after the first SIGTERM."""
+
+
+class PathSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Folders. Empty means the default, which `resolve_paths` fills in."""
+
+    home: str = ""
+    """Data folder: database, artifacts, keys; `$XDG_DATA_HOME/maas` by default."""
+    run: str = ""
+    """Sockets and logs of one running server; short, since socket paths end at 108 bytes."""
+
+
+class KeySettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """The owner's key."""
+
+    owner: str = ""
+    """The owner's key itself (`MAAS_OWNER_KEY`); made at first start when empty."""
+    owner_file: str = ""
+    """A file that holds the owner's key."""
+
+
+class LimitSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """What every prediction and upload meets."""
+
+    body_bytes: int = 64 * MIB
+    """Largest body of a prediction, after decompression."""
+    upload_bytes: int = 16 * 1024 * MIB
+    """Largest upload of a model."""
+    call_s: float = 60.0
+    """Deadline of a prediction that names none."""
+    waiting_rows: int = 16_384
+    """Rows that may wait for one version in one ingress; past it calls are answered 429."""
+
+
+class ServingSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """How models are loaded and run."""
+
+    batch_rows: int = 256
+    """Most rows run as one batch."""
+    frames: int = 2
+    """Frames one ingress may have under way to one version of a batched model."""
+    single_frames: int = 16
+    """The same for a model without a batch axis."""
+    threads: int = 1
+    """Threads one call of an engine may use."""
+    load_s: float = 300.0
+    """How long a version may take to load before that counts as failure."""
+    grace_s: float = 10.0
+    """A dedicated host this long past a call's deadline is killed."""
+
+
+class PublishSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Bounds of the publish pipeline."""
+
+    samples: int = 512
+    """Rows that a proof is made on."""
+    inspect_s: float = 600.0
+    """Wall-clock limit of the child that inspects, lowers and proves."""
+    inspect_bytes: int = 8 * 1024 * MIB
+    """Resident memory at which that child is killed."""
+    concurrent: int = 2
+    """Publish jobs that run at once; further ones wait."""
+
+
+class DefaultSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Models that `/predict` and `/classify` go to when the body names none."""
+
+    predict: str = ""
+    classify: str = ""
+
+
+class Settings(Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole tree."""
+
+    server: ServerSettings = ServerSettings()
+    paths: PathSettings = PathSettings()
+    keys: KeySettings = KeySettings()
+    limits: LimitSettings = LimitSettings()
+    serving: ServingSettings = ServingSettings()
+    publish: PublishSettings = PublishSettings()
+    defaults: DefaultSettings = DefaultSettings()
+
+
+SHORT = {
+    "MAAS_HOME": ("paths", "home"),
+    "MAAS_HOST": ("server", "host"),
+    "MAAS_PORT": ("server", "port"),
+    "PORT": ("server", "port"),
+    "MAAS_AUTH": ("server", "auth"),
+    "MAAS_FRONT": ("server", "front"),
+    "MAAS_OWNER_KEY": ("keys", "owner"),
+}
+"""Variables with names of their own; an earlier one of the same field wins."""
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be read: which one, from where, and what was expected."""
+
+
+def load_settings(
+    flags: Mapping[str, Mapping[str, Any]], environ: Mapping[str, str], file: Path | None = None
+) -> Settings:
+    """Reads the tree.
+
+    Args:
+        flags: `{section: {field: value}}` from the command line; None values are ignored.
+        environ: the process's environment.
+        file: a TOML file with the sections as tables, or None.
+
+    Raises:
+        SettingsError: an unknown field or a value of the wrong type.
+    """
+    tree: dict[str, dict[str, Any]] = {}
+    if file is not None:
+        try:
+            tree = tomllib.loads(file.read_text(encoding="utf-8"))
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise SettingsError(f"{file}: {error}") from None
+    for section, name, value in _from_environ(environ):
+        tree.setdefault(section, {})[name] = value
+    for section, fields in flags.items():
+        for name, value in fields.items():
+            if value is not None:
+                tree.setdefault(section, {})[name] = value
+    try:
+        return resolve_paths(msgspec.convert(tree, Settings, strict=False), environ)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"settings: {error}") from None
+
+
+def _from_environ(environ: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    found: list[tuple[str, str, str]] = []
+    for section in Settings.__struct_fields__:
+        for name in type(getattr(Settings(), section)).__struct_fields__:
+            value = environ.get(f"MAAS_{section}_{name}".upper())
+            if value is not None:
+                found.append((section, name, value))
+    taken = {(section, name) for section, name, _ in found}
+    for variable, (section, name) in SHORT.items():
+        if variable in environ and environ[variable] != "" and (section, name) not in taken:
+            found.append((section, name, environ[variable]))
+            taken.add((section, name))
+    return found
+
+
+def resolve_paths(settings: Settings, environ: Mapping[str, str]) -> Settings:
+    """Fills in the folders that were left empty."""
+    home = settings.paths.home
+    if not home:
+        data = environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+        home = str(Path(data) / "maas")
+    home = str(Path(home).expanduser().resolve())
+    run = settings.paths.run
+    if not run:
+        base = environ.get("XDG_RUNTIME_DIR")
+        if not base or len(base) > 40 or not Path(base).is_dir():
+            base = tempfile.gettempdir()
+        digest = _short_digest(home)
+        run = str(Path(base) / f"maas-{os.getuid()}-{digest}")
+    paths = PathSettings(home=home, run=run)
+    return msgspec.structs.replace(settings, paths=paths)
+
+
+def _short_digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def needs_key(server: ServerSettings) -> bool:
+    """Whether predictions want a key: the setting, else whether any listener is not loopback."""
+    if server.auth != "auto":
+        return server.auth == "required"
+    hosts = [server.host, *(text.rpartition(":")[0] for text in server.listen)]
+    return any(not is_loopback(host) for host in hosts)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is this machine's own (`127.0.0.0/8`, `::1`, `localhost`)."""
+    host = host.strip("[]")
+    return host in ("localhost", "::1") or host.startswith("127.")

@@ -1,0 +1,141 @@
+"""Child processes: how one is started, heard, and ended."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from maas.core.layout import LIFELINE
+
+LOG_BYTES = 8 << 20
+
+
+class Child:
+    """One child process and the log it writes.
+
+    Args:
+        order: what to start: `id`, `kind`, `argv`, `env`, `order` (of draining), `drain` (Envoy's
+            admin socket, for one that cannot drain by itself).
+        lifeline: read end of a pipe that closes when the supervisor ends.
+        logs: folder for `ID.log`.
+        restarts: how often a process of this id was started before.
+    """
+
+    def __init__(self, order: dict[str, Any], lifeline: int, logs: Path, restarts: int):
+        self.id: str = order["id"]
+        self.kind: str = order["kind"]
+        self.order: int = order.get("order", 9)
+        self.drain: str = order.get("drain", "")
+        self.asked = False
+        self.restarts = restarts
+        self.started_at = time.time()
+        self._log = LogFile(logs / f"{self.id}.log")
+        read, write = os.pipe()
+        environment = {**os.environ, **order.get("env", {}), LIFELINE: str(lifeline)}
+        try:
+            self.process = subprocess.Popen(
+                order["argv"],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=write,
+                stderr=write,
+                pass_fds=(lifeline,),
+                start_new_session=True,  # a Ctrl-C at the terminal is the supervisor's to handle
+            )
+        finally:
+            os.close(write)
+        os.set_blocking(read, False)
+        self.output = read
+        self._rest = b""
+
+    def describe(self) -> dict[str, Any]:
+        """As control is told of it."""
+        return {
+            "id": self.id,
+            "kind": self.kind,
+            "pid": self.process.pid,
+            "started_at": self.started_at,
+            "restarts": self.restarts,
+        }
+
+    def pump(self) -> bool:
+        """Copies what the child has written to its log and to stderr; False at its end."""
+        try:
+            data = os.read(self.output, 1 << 16)
+        except BlockingIOError:
+            return True
+        lines = (self._rest + data).split(b"\n")
+        self._rest = lines.pop()
+        if not data and self._rest:
+            lines.append(self._rest)
+            self._rest = b""
+        for line in lines:
+            self._log.write(line)
+            show(self.id, line)
+        return bool(data)
+
+    def signal(self, number: int) -> None:
+        """Sends a signal, where the process is still there."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(number)
+
+    def close(self) -> None:
+        """Lets its pipe and its log go."""
+        os.close(self.output)
+        self._log.close()
+
+
+class LogFile:
+    """A log that keeps at most two files of `LOG_BYTES`: the present one and `.1` before it."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._file = path.open("ab")
+
+    def write(self, line: bytes) -> None:
+        """Appends a line; a full disk loses the line, never the server."""
+        with contextlib.suppress(OSError):
+            if self._file.tell() > LOG_BYTES:
+                self._file.close()
+                self._path.replace(self._path.with_suffix(".log.1"))
+                self._file = self._path.open("ab")
+            self._file.write(line + b"\n")
+            self._file.flush()
+
+    def close(self) -> None:
+        """Closes the file."""
+        with contextlib.suppress(OSError):
+            self._file.close()
+
+
+def show(process: str, line: bytes) -> None:
+    """Passes a log line on: as it is in a pipe, on a terminal only what a person should see."""
+    with contextlib.suppress(OSError):
+        if not sys.stderr.isatty():
+            sys.stderr.buffer.write(line + b"\n")
+            sys.stderr.buffer.flush()
+            return
+        try:
+            record = json.loads(line)
+            level, message = record["level"], record["message"]
+        except (ValueError, TypeError, KeyError):
+            return
+        if level in ("warning", "error", "critical"):
+            sys.stderr.write(f"{level}: {process}: {message}\n")
+
+
+def how_it_ended(code: int) -> str:
+    """An exit status as people read it."""
+    if code < 0:
+        try:
+            return f"killed by {signal.Signals(-code).name}"
+        except ValueError:
+            return f"killed by signal {-code}"
+    return f"exit status {code}"

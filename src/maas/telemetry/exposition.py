@@ -1,0 +1,183 @@
+"""What all processes have counted, merged and written as Prometheus text.
+
+Counts of a process that has ended are kept, so that a counter never goes back while control
+lives. Beside our own names stand those of Triton that existing dashboards read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from maas.telemetry.metrics import BUCKETS_S
+from maas.telemetry.series import Series
+
+COUNTERS = {
+    "maas_calls_total": ("Predictions answered", ("model", "version", "dialect", "outcome")),
+    "maas_rows_total": ("Rows predicted", ("model", "version", "dialect")),
+    "maas_http_requests_total": ("Requests to the data plane", ("dialect", "verb", "code")),
+    "maas_batches_total": ("Batches run", ("model", "version")),
+    "maas_batch_rows_total": ("Rows run in batches", ("model", "version")),
+}
+HISTOGRAMS = {
+    "maas_call_seconds": (
+        "Time of a prediction, decoded to answered",
+        ("model", "version", "dialect"),
+    ),
+    "maas_infer_seconds": ("Time of one run of the engine", ("model", "version")),
+    "maas_queue_seconds": ("Time a frame waited for its engine", ("model", "version")),
+}
+_Key = tuple[str, tuple[str, ...]]
+
+
+class Merged:
+    """Adds up the series of many processes, those that have ended included."""
+
+    def __init__(self) -> None:
+        self._ended: dict[_Key, Series] = {}
+        self._last: dict[str, tuple[Series, ...]] = {}
+
+    def update(self, process: str, series: tuple[Series, ...]) -> None:
+        """Takes a process's newest counts; lower ones than before mean that it is a new one."""
+        before = {(one.name, one.labels): one for one in self._last.get(process, ())}
+        if any(
+            (old := before.get((one.name, one.labels))) is not None and one.count < old.count
+            for one in series
+        ):
+            self.ended(process)
+        self._last[process] = series
+
+    def ended(self, process: str) -> None:
+        """A process has ended: its counts stay."""
+        for one in self._last.pop(process, ()):
+            _add(self._ended, one)
+
+    def series(self) -> Mapping[_Key, Series]:
+        """Everything added up."""
+        total = dict(self._ended)
+        for series in self._last.values():
+            for one in series:
+                _add(total, one)
+        return total
+
+
+def _add(total: dict[_Key, Series], one: Series) -> None:
+    key = (one.name, one.labels)
+    old = total.get(key)
+    if old is None:
+        total[key] = one
+        return
+    buckets = tuple(a + b for a, b in zip(old.buckets, one.buckets, strict=True))
+    total[key] = Series(one.name, one.labels, old.count + one.count, old.total + one.total, buckets)
+
+
+class Gauge:
+    """One labelled number as it is now."""
+
+    __slots__ = ("help", "labels", "name", "samples")
+
+    def __init__(
+        self,
+        name: str,
+        help_text: str,
+        labels: tuple[str, ...],
+        samples: Iterable[tuple[tuple[str, ...], float]],
+    ):
+        self.name = name
+        self.help = help_text
+        self.labels = labels
+        self.samples = tuple(samples)
+
+
+class _Snapshot(Collector):
+    def __init__(self, series: Mapping[_Key, Series], gauges: Iterable[Gauge]):
+        self._series = series
+        self._gauges = gauges
+
+    def collect(self) -> Iterable[Metric]:
+        for name, (text, labels) in COUNTERS.items():
+            family = CounterMetricFamily(name, text, labels=labels)
+            for one in self._named(name):
+                family.add_metric(one.labels, one.count)
+            yield family
+        for name, (text, labels) in HISTOGRAMS.items():
+            histogram = HistogramMetricFamily(name, text, labels=labels)
+            for one in self._named(name):
+                histogram.add_metric(one.labels, _cumulative(one.buckets), one.total)
+            yield histogram
+        yield from self._triton()
+        for gauge in self._gauges:
+            found = GaugeMetricFamily(gauge.name, gauge.help, labels=gauge.labels)
+            for values, value in gauge.samples:
+                found.add_metric(values, value)
+            yield found
+
+    def _named(self, name: str) -> list[Series]:
+        return [one for key, one in self._series.items() if key[0] == name]
+
+    def _triton(self) -> Iterable[Metric]:
+        """Triton's names, from its `docs/user_guide/metrics.md`."""
+        labels = ("model", "version")
+        success = CounterMetricFamily(
+            "nv_inference_request_success", "Successful inference requests", labels=labels
+        )
+        failure = CounterMetricFamily(
+            "nv_inference_request_failure", "Failed inference requests", labels=labels
+        )
+        sums: dict[tuple[tuple[str, ...], bool], float] = {}
+        for one in self._named("maas_calls_total"):
+            key = (one.labels[:2], one.labels[3] == "ok")
+            sums[key] = sums.get(key, 0.0) + one.count
+        for (model, ok), count in sums.items():
+            (success if ok else failure).add_metric(model, count)
+        yield success
+        yield failure
+        for ours, theirs, text, total, scale in (
+            ("maas_batch_rows_total", "nv_inference_count", "Rows inferred", False, 1.0),
+            ("maas_batches_total", "nv_inference_exec_count", "Engine runs", False, 1.0),
+            ("maas_queue_seconds", "nv_inference_queue_duration_us", "Queue time, µs", True, 1e6),
+            (
+                "maas_infer_seconds",
+                "nv_inference_compute_infer_duration_us",
+                "Compute time, µs",
+                True,
+                1e6,
+            ),
+        ):
+            family = CounterMetricFamily(theirs, text, labels=labels)
+            for one in self._named(ours):
+                family.add_metric(one.labels, (one.total if total else one.count) * scale)
+            yield family
+        duration: dict[tuple[str, ...], float] = {}
+        for one in self._named("maas_call_seconds"):
+            duration[one.labels[:2]] = duration.get(one.labels[:2], 0.0) + one.total
+        family = CounterMetricFamily(
+            "nv_inference_request_duration_us", "Request time, µs", labels=labels
+        )
+        for model, seconds in duration.items():
+            family.add_metric(model, seconds * 1e6)
+        yield family
+
+
+def _cumulative(buckets: tuple[int, ...]) -> list[tuple[str, float]]:
+    total = 0
+    pairs = []
+    for bound, count in zip((*map(str, BUCKETS_S), "+Inf"), buckets, strict=True):
+        total += count
+        pairs.append((bound, float(total)))
+    return pairs
+
+
+def render(series: Mapping[_Key, Series], gauges: Iterable[Gauge]) -> bytes:
+    """Writes Prometheus text format 0.0.4."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Snapshot(series, gauges))
+    return generate_latest(registry)

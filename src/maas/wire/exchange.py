@@ -1,0 +1,103 @@
+"""What a handler gets: the request, understood, and what answers it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from maas.core.identity import ModelRef
+from maas.core.messages import CallContext, InferCall, InferReply, ModelView
+from maas.core.ports import Engine
+from maas.core.signature import Signature
+from maas.core.tensor import Tensors
+from maas.serving.router import Router
+from maas.settings import Settings
+from maas.wire.http import Answer
+from maas.wire.routes import Route
+
+LARGE_BYTES = 128 << 10
+"""Bodies and answers from here on are decoded and encoded on a thread."""
+
+T = TypeVar("T")
+
+
+class Server(Protocol):
+    """What handlers use of the data plane."""
+
+    engine: Engine
+    router: Router
+    settings: Settings
+    ready: Callable[[], bool]
+    worker: ThreadPoolExecutor
+
+
+class Exchange:
+    """One request on its way to its answer."""
+
+    __slots__ = ("body", "context", "route", "server")
+
+    def __init__(self, server: Server, route: Route, context: CallContext, body: bytes):
+        self.server = server
+        self.route = route
+        self.context = context
+        self.body = body
+
+    def resolve(self, ref: ModelRef | None = None) -> ModelView:
+        """The version that the route's reference (or another) means now.
+
+        Raises:
+            MaasError: the engine's own.
+        """
+        wanted = ref or self.route.ref
+        assert wanted is not None
+        return self.server.engine.resolve(wanted, self.context)
+
+    async def decoded(self, decode: Callable[[], T]) -> T:
+        """Runs a decoder here, or on the thread where the body is large."""
+        if len(self.body) < LARGE_BYTES:
+            return decode()
+        return await asyncio.get_running_loop().run_in_executor(self.server.worker, decode)
+
+    async def encoded(self, reply: InferReply, encode: Callable[[], bytes]) -> bytes:
+        """Runs an encoder here, or on the thread where the answer is large."""
+        if sum(array.nbytes for array in reply.outputs.values()) < LARGE_BYTES:
+            return encode()
+        return await asyncio.get_running_loop().run_in_executor(self.server.worker, encode)
+
+    async def infer(
+        self,
+        view: ModelView,
+        signature: Signature,
+        inputs: Tensors,
+        rows: int,
+        outputs: tuple[str, ...] | None = None,
+        timeout_s: float | None = None,
+    ) -> InferReply:
+        """Asks the engine.
+
+        Args:
+            view: the version.
+            signature: which of its signatures.
+            inputs: arrays of the signature's dtypes and shapes.
+            rows: of a batched signature.
+            outputs: names wanted; None for all.
+            timeout_s: the caller's own deadline, seconds from now; the server's where it is longer.
+
+        Raises:
+            MaasError: the engine's own.
+        """
+        context = self.context
+        if timeout_s is not None:
+            deadline = min(context.deadline, time.monotonic() + timeout_s)
+            context = msgspec.structs.replace(context, deadline=deadline)
+        return await self.server.engine.infer(
+            InferCall(view.servable, signature, inputs, rows, outputs, context)
+        )
+
+
+Handler = Callable[[Exchange], Awaitable[Answer]]

@@ -1,0 +1,164 @@
+"""HTTP as the data plane sees it: one request, one answer, over bare ASGI."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from maas.core.errors import ErrorKind, MaasError, invalid
+from maas.core.identity import ServableId
+
+Scope = Mapping[str, Any]
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+Header = tuple[bytes, bytes]
+
+JSON = (b"content-type", b"application/json")
+TEXT = (b"content-type", b"text/plain; charset=utf-8")
+MAX_REQUEST_ID = 128
+
+
+class Answer:
+    """What goes back.
+
+    Args:
+        body: the whole body.
+        status: HTTP status.
+        content_type: its header.
+        servable: who answered, for `maas-model`.
+        headers: further ones.
+    """
+
+    __slots__ = ("body", "content_type", "headers", "servable", "status")
+
+    def __init__(
+        self,
+        body: bytes,
+        status: int = 200,
+        content_type: Header = JSON,
+        servable: ServableId | None = None,
+        headers: Sequence[Header] = (),
+    ):
+        self.body = body
+        self.status = status
+        self.content_type = content_type
+        self.servable = servable
+        self.headers = headers
+
+
+async def read_body(receive: Receive, headers: Sequence[Header], limit: int) -> bytes:
+    """Reads a request's body whole, decompressed.
+
+    Args:
+        receive: ASGI's.
+        headers: the request's, names in lower case.
+        limit: bytes, before and after decompression.
+
+    Raises:
+        MaasError: TOO_LARGE, UNSUPPORTED_MEDIA for an encoding other than gzip and deflate,
+            INVALID_ARGUMENT for a body that is not what its encoding says, CANCELLED where the
+            client went away.
+    """
+    encoding = b""
+    for name, value in headers:
+        if name == b"content-length":
+            if value.isdigit() and int(value) > limit:
+                raise too_large(limit)
+        elif name == b"content-encoding":
+            encoding = value.strip().lower()
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if message.get("more_body"):
+        parts = [body]
+        size = len(body)
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise MaasError(ErrorKind.CANCELLED, "the client went away during its request")
+            part: bytes = message.get("body", b"")
+            size += len(part)
+            if size > limit:
+                raise too_large(limit)
+            parts.append(part)
+            if not message.get("more_body"):
+                break
+        body = b"".join(parts)
+    if len(body) > limit:
+        raise too_large(limit)
+    if encoding and encoding != b"identity":
+        body = decompress(body, encoding, limit)
+    return body
+
+
+def too_large(limit: int) -> MaasError:
+    """The error for a body beyond its limit."""
+    return MaasError(
+        ErrorKind.TOO_LARGE,
+        f"the request's body is larger than {limit / (1 << 20):g} MiB, the limit of this server "
+        "(setting limits.body_bytes)",
+    )
+
+
+def decompress(body: bytes, encoding: bytes, limit: int) -> bytes:
+    """Undoes gzip or deflate, never making more than `limit` bytes.
+
+    Raises:
+        MaasError: as `read_body`.
+    """
+    if encoding not in (b"gzip", b"x-gzip", b"deflate"):
+        raise MaasError(
+            ErrorKind.UNSUPPORTED_MEDIA,
+            f"content-encoding {encoding.decode('latin-1')[:40]!r} is not read here; send gzip, "
+            "deflate or none",
+        )
+    # 47: gzip or zlib, whichever the header says.
+    engine = zlib.decompressobj(47)
+    try:
+        data = engine.decompress(body, limit + 1)
+    except zlib.error:
+        raise invalid(f"the body is not {encoding.decode('latin-1')} as its header says") from None
+    if len(data) > limit:
+        raise too_large(limit)
+    if not engine.eof:
+        raise invalid("the compressed body ends too early")
+    return data
+
+
+def header(headers: Sequence[Header], name: bytes) -> bytes | None:
+    """The first header of that (lower-case) name."""
+    for known, value in headers:
+        if known == name:
+            return value
+    return None
+
+
+def clean_request_id(value: bytes) -> str | None:
+    """A caller's request id, where it may go into headers and logs as it is."""
+    if 0 < len(value) <= MAX_REQUEST_ID and value.isascii():
+        text = value.decode("ascii")
+        if text.isprintable():
+            return text
+    return None
+
+
+async def send_answer(send: Send, answer: Answer, request_id: str) -> None:
+    """Sends head and body."""
+    body = answer.body
+    headers = [
+        answer.content_type,
+        (b"content-length", b"%d" % len(body)),
+        (b"x-request-id", request_id.encode("ascii")),
+    ]
+    if answer.servable is not None:
+        headers.append((b"maas-model", model_header(answer.servable)))
+    headers.extend(answer.headers)
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def model_header(servable: ServableId) -> bytes:
+    """`iris:3`, percent-encoded where the name is not ASCII."""
+    text = f"{servable.name}:{servable.version}"
+    return text.encode("ascii") if text.isascii() else quote(text, safe=":").encode("ascii")

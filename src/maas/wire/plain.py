@@ -1,0 +1,117 @@
+"""The plain calls' handlers, the probes and the index."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import msgspec
+
+from maas import __version__
+from maas.core.errors import MaasError, invalid
+from maas.core.identity import ModelRef, parse_ref
+from maas.core.messages import ModelView
+from maas.core.signature import DEFAULT_SIGNATURE, Signature
+from maas.core.tensor import DType
+from maas.dialects.plain.decode import PlainDocument, decode, parse
+from maas.dialects.plain.encode import encode, encode_error
+from maas.wire.exchange import Exchange
+from maas.wire.http import Answer
+
+LISTED = 8
+
+
+async def index(exchange: Exchange) -> Answer:
+    """`GET /`: what this is, with links."""
+    models = exchange.server.router.plan.models
+    links = {
+        "predict": "/NAME/predict",
+        "open_inference_protocol": "/v2/models/NAME",
+        "tensorflow_serving": "/v1/models/NAME",
+        "control_api": "/api",
+        "documentation": "/docs",
+        "metrics": "/metrics",
+        "health": ["/livez", "/readyz"],
+    }
+    body = {"name": "maas", "version": __version__, "models": len(models), "links": links}
+    return Answer(msgspec.json.encode(body))
+
+
+async def live(exchange: Exchange) -> Answer:
+    """`GET /livez`: the process answers."""
+    return Answer(b'{"live":true}')
+
+
+async def ready(exchange: Exchange) -> Answer:
+    """`GET /readyz`, `/healthz`: an acknowledged plan is in force."""
+    good = exchange.server.ready()
+    return Answer(b'{"ready":true}' if good else b'{"ready":false}', 200 if good else 503)
+
+
+async def predict(exchange: Exchange) -> Answer:
+    """`POST /NAME/predict`, `POST /predict`."""
+    return await _answer(exchange, classify=False)
+
+
+async def classify(exchange: Exchange) -> Answer:
+    """`POST /classify`, `POST /NAME/classify`: the answer always has `prediction`, the labels."""
+    return await _answer(exchange, classify=True)
+
+
+async def _answer(exchange: Exchange, *, classify: bool) -> Answer:
+    if exchange.route.ref is not None:
+        view = exchange.resolve()
+        signature = _main(view)
+        request = await exchange.decoded(lambda: decode(parse(exchange.body), signature))
+    else:
+        document = await exchange.decoded(lambda: parse(exchange.body))
+        view = exchange.resolve(_chosen(exchange, document, classify))
+        signature = _main(view)
+        request = await exchange.decoded(lambda: decode(document, signature))
+    reply = await exchange.infer(view, signature, request.inputs, request.rows)
+    body = await exchange.encoded(reply, lambda: encode(reply, request, classify=classify))
+    return Answer(body, servable=reply.servable)
+
+
+def _main(view: ModelView) -> Signature:
+    signature = view.signatures.get(DEFAULT_SIGNATURE)
+    return next(iter(view.signatures.values())) if signature is None else signature
+
+
+def _chosen(exchange: Exchange, document: PlainDocument, classify: bool) -> ModelRef:
+    """The model of a call whose path names none: its body's, the setting's, or the only one.
+
+    Raises:
+        MaasError: INVALID_ARGUMENT naming the candidates.
+    """
+    if document.model is not None:
+        return parse_ref(document.model)
+    defaults = exchange.server.settings.defaults
+    default = defaults.classify if classify else defaults.predict
+    if default:
+        return parse_ref(default)
+    candidates = [
+        name
+        for name, model in sorted(exchange.server.router.plan.models.items())
+        if model.default is not None
+        and _takes_texts(model.versions[model.default].signatures) == document.texts
+    ]
+    if len(candidates) == 1:
+        return ModelRef(candidates[0])
+    kind = "texts" if document.texts else "numbers"
+    if not candidates:
+        raise invalid(f"no model that takes {kind} serves here; call /NAME/predict")
+    names = ", ".join(candidates[:LISTED])
+    raise invalid(
+        f'several models take {kind}; say which with "model" in the body, or call '
+        f"/{quote(candidates[0])}/predict: {names}"
+    )
+
+
+def _takes_texts(signatures: dict[str, Signature]) -> bool:
+    signature = signatures.get(DEFAULT_SIGNATURE) or next(iter(signatures.values()))
+    return len(signature.inputs) == 1 and signature.inputs[0].dtype is DType.BYTES
+
+
+def error_body(error: MaasError, request_id: str) -> bytes:
+    """An error in the plain shape."""
+    return encode_error(error, request_id)
