@@ -22,7 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 
 from maas.client import ApiError, Client
-from maas.core.errors import ErrorKind
+from maas.core.errors import ErrorKind, MaasError
 
 NAME = "digits"
 MODELS = {
@@ -101,4 +101,7 @@ def publish(client: Client, kind: str, parts) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except MaasError as error:
+        raise SystemExit(f"error: {error}") from None

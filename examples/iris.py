@@ -21,7 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from maas.client import ApiError, Client
-from maas.core.errors import ErrorKind
+from maas.core.errors import ErrorKind, MaasError
 
 NAME = "iris"
 
@@ -84,4 +84,7 @@ def publish(client: Client, train_x, test_x, train_y, test_y) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except MaasError as error:
+        raise SystemExit(f"error: {error}") from None

@@ -7,6 +7,7 @@ then `maas.toml`, then the defaults below. A component receives only its own sli
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import os
 import tempfile
 import tomllib
@@ -211,5 +212,9 @@ def needs_key(server: ServerSettings) -> bool:
 
 def is_loopback(host: str) -> bool:
     """Whether an address is this machine's own (`127.0.0.0/8`, `::1`, `localhost`)."""
-    host = host.strip("[]")
-    return host in ("localhost", "::1") or host.startswith("127.")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

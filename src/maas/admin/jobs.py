@@ -51,13 +51,15 @@ class PublishFn(Protocol):
         options: PublishOptions,
         created_by: str,
         emit: Emit,
+        /,
     ) -> tuple[VersionRecord, bool]:
         """Publishes what was received.
 
         Args:
             name: the model.
             received: the upload.
-            staged: the folder it lies in, one of `Registry.stage`; to be used at will.
+            staged: one of `Registry.stage`, which holds the upload in a folder of its own and
+                is otherwise empty.
             options: what the publisher says.
             created_by: name of the publisher's key.
             emit: told of each step.

@@ -9,7 +9,8 @@ from maas.admin.jobs import Emit
 from maas.admin.uploads import Received
 from maas.core.ports import Runtime
 from maas.core.records import PublishOptions, VersionRecord
-from maas.publish import Upload, publish
+from maas.publish.pipeline import publish
+from maas.publish.uploads import Upload
 from maas.registry import Registry
 from maas.settings import PublishSettings
 
@@ -38,6 +39,7 @@ class Pipeline:
         options: PublishOptions,
         created_by: str,
         emit: Emit,
+        /,
     ) -> tuple[VersionRecord, bool]:
         """Publishes what was received.
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
 from maas.admin.jobs import Jobs, PublishRequest
-from maas.admin.uploads import check_filename, receive_file, receive_tar
-from maas.core.errors import ErrorKind, MaasError
+from maas.admin.uploads import Received, check_filename, receive_file, receive_tar
+from maas.core.errors import ErrorKind, MaasError, invalid
 from maas.core.identity import check_publish_name
-from maas.core.records import Operation
-from maas.registry import Registry, check_options
+from maas.core.records import Operation, PublishOptions
+from maas.registry import Registry, check_options, clear_disk_errors
 from maas.registry.names import model_name
+
+UPLOAD = "upload"
+"""The folder, within the staged one, that the upload is received in."""
 
 
 class UploadBody(Struct, frozen=True):
@@ -94,22 +98,42 @@ async def _receive(
 ) -> Operation:
     reporter = jobs.operations.begin(request.name)
     try:
-        incoming = await asyncio.to_thread(registry.stage)
+        staged = await asyncio.to_thread(registry.stage)
         try:
-            if body.tar:
-                received = await receive_tar(body.chunks, incoming, body.limit_bytes)
-            else:
-                received = await receive_file(
-                    body.chunks, incoming, body.filename, body.limit_bytes
-                )
+            received = await _read(body, staged / UPLOAD)
+            options = await asyncio.to_thread(_with_card, request.options, received.card)
         except BaseException:
-            await asyncio.to_thread(registry.discard, incoming)
+            await asyncio.to_thread(registry.discard, staged)
             raise
     except BaseException:
         jobs.operations.forget(reporter)
         raise
-    jobs.start(reporter, request, received, incoming)
+    request = msgspec.structs.replace(request, options=options)
+    jobs.start(reporter, request, received, staged)
     return reporter.snapshot()
+
+
+async def _read(body: UploadBody, folder: Path) -> Received:
+    with clear_disk_errors():
+        await asyncio.to_thread(folder.mkdir, 0o700)
+    if body.tar:
+        return await receive_tar(body.chunks, folder, body.limit_bytes)
+    return await receive_file(body.chunks, folder, body.filename, body.limit_bytes)
+
+
+def _with_card(options: PublishOptions, card: Path | None) -> PublishOptions:
+    """Takes a model card for the description, of which there is one place only."""
+    if card is None:
+        return options
+    if options.description:
+        raise invalid("the upload has a description and a card; send one of the two")
+    try:
+        text = card.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise invalid("the card is not UTF-8 text") from None
+    options = msgspec.structs.replace(options, description=text)
+    check_options(options)
+    return options
 
 
 def _fingerprint(request: PublishRequest, body: UploadBody) -> str:

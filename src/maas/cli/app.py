@@ -9,7 +9,7 @@ import typer
 
 from maas.cli import doctor, keys, models, predict, processes, publish, serve, show
 from maas.cli.output import ExitCode, exit_code, make_streams_safe, print_error, silence_stdout
-from maas.core.errors import MaasError
+from maas.core.errors import ErrorKind, MaasError
 from maas.settings import SettingsError
 
 
@@ -44,7 +44,7 @@ def run(arguments: Sequence[str]) -> int:
         return ExitCode.INTERRUPTED
     except MaasError as error:
         code = exit_code(error)
-        print_error(error.message, "give a key: --key or MAAS_API_KEY" if code == 4 else "")
+        print_error(error.message, _hint(error, code))
         return code
     except SettingsError as error:
         print_error(str(error))
@@ -65,6 +65,13 @@ def _program(
 
         typer.echo(f"maas {__version__}")
         raise typer.Exit
+
+
+def _hint(error: MaasError, code: ExitCode) -> str:
+    if code is ExitCode.KEY:
+        return "give a key: --key or MAAS_API_KEY"
+    request_id = getattr(error, "request_id", "")
+    return f"request id: {request_id}" if request_id and error.kind is ErrorKind.INTERNAL else ""
 
 
 def _usage_hint(error: typer.TyperException) -> str:

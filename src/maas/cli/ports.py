@@ -24,16 +24,22 @@ def is_free(host: str, port: int) -> bool:
 
 def holder(port: int) -> str:
     """Names the process that listens on a port: `nginx (pid 123)`, or that it cannot be seen."""
-    inodes = _listening(port)
+    sockets = {f"socket:[{inode}]" for inode in _listening(port)}
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            links = [str(link.readlink()) for link in (process / "fd").iterdir()]
-            name = (process / "comm").read_text(encoding="utf-8").strip()
+            if any(_target(link) in sockets for link in (process / "fd").iterdir()):
+                name = (process / "comm").read_text(encoding="utf-8").strip()
+                return f"{name} (pid {process.name})"
         except OSError:
             continue
-        if any(f"socket:[{inode}]" in links for inode in inodes):
-            return f"{name} (pid {process.name})"
     return "a process of another user"
+
+
+def _target(link: Path) -> str:
+    try:
+        return str(link.readlink())
+    except OSError:  # closed since it was listed
+        return ""
 
 
 def _listening(port: int) -> set[str]:

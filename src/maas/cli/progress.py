@@ -53,6 +53,8 @@ class JobProgress:
 
     def __call__(self, event: OperationEvent) -> None:
         """Shows one step."""
+        if event.stage == "failed":  # the command ends with the same sentence as its error
+            return
         if self._bar is None:
             note(f"{self._title}: {event.stage}: {event.message}")
         else:

@@ -82,7 +82,7 @@ def read_csv(text: str, specs: Sequence[TensorSpec], name: str) -> Any:
         Columns under their names; without a header, rows of the only input.
 
     Raises:
-        MaasError: INVALID_ARGUMENT for no rows, rows of different lengths, a cell that is no number.
+        MaasError: INVALID_ARGUMENT for no rows, uneven rows, a cell that is no number.
     """
     try:
         rows = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]

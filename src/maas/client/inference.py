@@ -172,8 +172,8 @@ def _to_spec(raw: _Tensor) -> TensorSpec:
 
 def _dtype(text: str) -> DType:
     try:
-        return DType(text)
-    except ValueError:
+        return DType[text]
+    except KeyError:
         raise MaasError(
             ErrorKind.UNIMPLEMENTED, f"this client does not know the datatype {text!r}; update it"
         ) from None

@@ -99,7 +99,8 @@ def prepare(
 
 def upload_step(sent: int, size: int) -> OperationEvent:
     """The progress event of an upload; the job's own fraction has not begun to move."""
-    message = f"uploaded {sent / 1e6:.1f} of {size / 1e6:.1f} MB"
+    unit, scale = ("MB", 1e6) if size >= 1e6 else ("kB", 1e3)
+    message = f"uploaded {sent / scale:.1f} of {size / scale:.1f} {unit}"
     return OperationEvent(-1, "upload", message, 0.0)
 
 

@@ -30,8 +30,8 @@ def fit_inputs(specs: Sequence[TensorSpec], data: Any) -> tuple[dict[str, np.nda
         a batch axis of size 1, which the caller will want taken off again.
 
     Raises:
-        MaasError: INVALID_ARGUMENT: missing or unknown inputs, ragged rows, values or shapes that
-            the input cannot hold.
+        MaasError: INVALID_ARGUMENT for missing or unknown inputs, ragged rows, and values or
+            shapes that the input cannot hold.
     """
     if hasattr(data, "columns") and hasattr(data, "__getitem__"):
         columns = {str(name): _column(data[name]) for name in data.columns}
@@ -106,7 +106,7 @@ def to_array(spec: TensorSpec, values: Any) -> np.ndarray:
     Floats may stay float64 for an FP32 input: the server rounds them, and JSON is shorter so.
 
     Raises:
-        MaasError: INVALID_ARGUMENT: ragged, or of a kind or range that the dtype does not hold.
+        MaasError: INVALID_ARGUMENT for ragged rows, or a kind or range the dtype does not hold.
     """
     try:
         values = _column(values)

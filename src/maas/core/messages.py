@@ -1,4 +1,8 @@
-"""What travels between the layers: one typed call and one typed answer, whatever the dialect."""
+"""What travels between the layers: one typed call and one typed answer, whatever the dialect.
+
+The structs of a call are left out of garbage collection (`gc=False`): they hold no cycles, and
+there are several for every prediction.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from maas.core.states import ServableState
 from maas.core.tensor import Tensors
 
 
-class Principal(Struct, frozen=True):
+class Principal(Struct, frozen=True, gc=False):
     """Who calls.
 
     Args:
@@ -24,7 +28,7 @@ class Principal(Struct, frozen=True):
     role: str
 
 
-class CallContext(Struct, frozen=True):
+class CallContext(Struct, frozen=True, gc=False):
     """What comes with every call.
 
     Args:
@@ -40,7 +44,7 @@ class CallContext(Struct, frozen=True):
     dialect: str
 
 
-class ModelView(Struct, frozen=True):
+class ModelView(Struct, frozen=True, gc=False):
     """What a model reference means at this moment.
 
     Args:
@@ -56,7 +60,7 @@ class ModelView(Struct, frozen=True):
     defaulted: bool
 
 
-class InferCall(Struct, frozen=True):
+class InferCall(Struct, frozen=True, gc=False):
     """One prediction.
 
     Args:
@@ -76,7 +80,7 @@ class InferCall(Struct, frozen=True):
     context: CallContext
 
 
-class InferReply(Struct, frozen=True):
+class InferReply(Struct, frozen=True, gc=False):
     """The answer to one prediction: arrays under the signature's output names."""
 
     servable: ServableId

@@ -18,3 +18,6 @@ class ServableState(StrEnum):
     """It takes no new calls; it goes once every ingress knows."""
     END = "END"
     """It is not loaded: never wanted, unloaded, or failed (then there is a reason)."""
+
+    # Enum's own hash is a Python function; the router asks for the state of every call's version.
+    __hash__ = str.__hash__

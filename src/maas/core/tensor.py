@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import Self
 
 import numpy as np
 from msgspec import Struct
@@ -16,34 +17,39 @@ Tensors = Mapping[str, np.ndarray]
 class DType(StrEnum):
     """Element types, named as in the Open Inference Protocol v2."""
 
-    BOOL = "BOOL"
-    UINT8 = "UINT8"
-    UINT16 = "UINT16"
-    UINT32 = "UINT32"
-    UINT64 = "UINT64"
-    INT8 = "INT8"
-    INT16 = "INT16"
-    INT32 = "INT32"
-    INT64 = "INT64"
-    FP16 = "FP16"
-    FP32 = "FP32"
-    FP64 = "FP64"
-    BYTES = "BYTES"
+    # Attributes, not properties: they are read for every tensor of every call.
+    numpy: np.dtype
+    """The NumPy dtype that holds this type (`object` for BYTES)."""
+    is_integer: bool
+    """Whether elements are signed or unsigned integers."""
+    is_float: bool
+    """Whether elements are floating-point numbers."""
 
-    @property
-    def numpy(self) -> np.dtype:
-        """The NumPy dtype that holds this type (`object` for BYTES)."""
-        return _TO_NUMPY[self]
+    BOOL = "BOOL", "?"
+    UINT8 = "UINT8", "u1"
+    UINT16 = "UINT16", "u2"
+    UINT32 = "UINT32", "u4"
+    UINT64 = "UINT64", "u8"
+    INT8 = "INT8", "i1"
+    INT16 = "INT16", "i2"
+    INT32 = "INT32", "i4"
+    INT64 = "INT64", "i8"
+    FP16 = "FP16", "f2"
+    FP32 = "FP32", "f4"
+    FP64 = "FP64", "f8"
+    BYTES = "BYTES", "O"
 
-    @property
-    def is_integer(self) -> bool:
-        """Whether elements are signed or unsigned integers."""
-        return self.numpy.kind in "iu"
+    def __new__(cls, value: str, numpy: str) -> Self:
+        """Makes a member whose value is its name."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.numpy = np.dtype(numpy)
+        member.is_integer = member.numpy.kind in "iu"
+        member.is_float = member.numpy.kind == "f"
+        return member
 
-    @property
-    def is_float(self) -> bool:
-        """Whether elements are floating-point numbers."""
-        return self.numpy.kind == "f"
+    # Enum's own hash is a Python function; members are looked up for every tensor of every call.
+    __hash__ = str.__hash__
 
     @classmethod
     def of(cls, dtype: np.dtype) -> DType:
@@ -52,30 +58,18 @@ class DType(StrEnum):
         Raises:
             ValueError: for a dtype that no protocol here can carry (complex, datetime, …).
         """
+        found = _FROM_NUMPY.get(dtype)
+        if found is not None:
+            return found
         if dtype.kind in "OSUT":
             return cls.BYTES
         try:
-            return _FROM_NUMPY[np.dtype(dtype).newbyteorder("=")]
+            return _FROM_NUMPY[dtype.newbyteorder("=")]
         except KeyError:
             raise ValueError(f"dtype {dtype} has no counterpart in the protocols") from None
 
 
-_TO_NUMPY: dict[DType, np.dtype] = {
-    DType.BOOL: np.dtype(np.bool_),
-    DType.UINT8: np.dtype(np.uint8),
-    DType.UINT16: np.dtype(np.uint16),
-    DType.UINT32: np.dtype(np.uint32),
-    DType.UINT64: np.dtype(np.uint64),
-    DType.INT8: np.dtype(np.int8),
-    DType.INT16: np.dtype(np.int16),
-    DType.INT32: np.dtype(np.int32),
-    DType.INT64: np.dtype(np.int64),
-    DType.FP16: np.dtype(np.float16),
-    DType.FP32: np.dtype(np.float32),
-    DType.FP64: np.dtype(np.float64),
-    DType.BYTES: np.dtype(np.object_),
-}
-_FROM_NUMPY: dict[np.dtype, DType] = {v: k for k, v in _TO_NUMPY.items()}
+_FROM_NUMPY: dict[np.dtype, DType] = {member.numpy: member for member in DType}
 
 
 class TensorSpec(Struct, frozen=True):

@@ -73,11 +73,11 @@ def compare(
         else:
             bad = np.not_equal(want, got)
         if want.ndim and len(want) == rows:
-            bad = bad.reshape(rows, -1).any(axis=1)
+            bad = np.any(bad.reshape(rows, -1), axis=1)
         else:
             bad = np.full(rows, bool(bad.any()))
         if undecided is not None and want.dtype.kind not in "fc":
-            bad = bad & ~undecided
+            bad = np.logical_and(bad, ~undecided)
         if bad.sum() > most:
             most, output = int(bad.sum()), name
         wrong |= bad

@@ -212,6 +212,8 @@ def _detect_protobuf(path: Path, size: int, label: str) -> str:
             ) from None
         raise invalid(f"{label} is not a format that is known here; {ACCEPTED}") from None
     if 7 in numbers and 1 <= version < 100:
+        if version >= 3 and 8 not in numbers:  # operator sets come last, and are required
+            raise invalid(f"{label} begins like ONNX but is cut off; save and publish it again")
         return "onnx"
     if set(numbers) <= {1, 2} and 2 in numbers:
         raise invalid(f"{label} looks like TensorFlow's saved_model.pb; {ACCEPTED}")

@@ -41,6 +41,8 @@ def draw_rows(estimator: Any, width: int, count: int, seed: int = 0) -> np.ndarr
     # Rows between two drawn ones, so that not every row lies exactly on something learnt.
     between = rng.random(count) < 0.3
     rows[between] = (rows[between] + rows[rng.permutation(count)[: between.sum()]]) / 2
+    # As float32: two values of a grid average to a threshold, which rounding would then cross.
+    rows[between] = rows[between].astype(np.float32)
     tags = _input_tags(estimator)
     if getattr(tags, "positive_only", False):
         rows = np.abs(rows)
@@ -194,6 +196,12 @@ def _from_weights(step: Any, n: int, rng: np.random.Generator) -> np.ndarray | N
     rows = rng.standard_normal((n, weights.shape[1])) * rng.choice([0.1, 1.0, 5.0], (n, 1))
     kind = rng.integers(len(weights), size=n)
     across, size = weights[kind], np.square(weights[kind]).sum(axis=1) + 1e-12
+    if not hasattr(step, "classes_"):
+        # A regression has no boundary: rows whose terms are about as large as its intercept.
+        level = np.maximum(np.abs(offsets[kind]), 1.0) * rng.choice([0.1, 1.0, 3.0], n)
+        return np.asarray(
+            rows / np.linalg.norm(rows, axis=1)[:, None] * (level / size**0.5)[:, None]
+        )
     target = rng.uniform(-4, 4, n)
     shift = (target - (rows * across).sum(axis=1) - offsets[kind]) / size
     return np.asarray(rows + shift[:, None] * across)

@@ -9,7 +9,23 @@ import numpy as np
 from maas.publish.draw_rows import draw_rows
 from maas.runtimes.estimator import Layout, first_steps
 
-STRANGERS = ("zqx", "Ünïcode", "模型", "服务 很好", "don't", "e-mail", "3.14", "A", "!?", "naïve")
+STRANGERS = (
+    "zqx",
+    "Ünïcode",
+    "模型",
+    "服务 很好",
+    "don't",
+    "e-mail",
+    "3.14",
+    "A",
+    "!?",
+    "naïve",
+    "\n",
+    "\r\n",
+    " \t ",
+    "\u3000",
+    "#",
+)
 MOST_WORDS = 20_000
 
 

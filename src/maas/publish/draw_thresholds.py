@@ -63,4 +63,5 @@ def _column(thresholds: np.ndarray | None, n: int, rng: np.random.Generator) -> 
             [values[0] - 0.2 * spread, values[-1] + 0.2 * spread],
         ]
     )
-    return rng.choice(pool, n)
+    # Exactly float32, so that it is the model's own comparison that is tried, not the rounding.
+    return rng.choice(pool.astype(np.float32), n).astype(np.float64)

@@ -8,6 +8,7 @@ from typing import Any
 from maas.core.signature import Signature
 from maas.core.tensor import DType, TensorSpec
 from maas.publish.onnx_graph import DTYPES
+from maas.publish.repairs import repair
 from maas.runtimes.estimator import Layout
 from maas.runtimes.wording import one_sentence
 
@@ -35,6 +36,7 @@ def lower(estimator: Any, layout: Layout, signature: Signature) -> bytes:
     if any(spec.dtype is DType.FP64 for spec in signature.inputs):
         raise NotLoweredError("its answers need float64 inputs")
     model = _convert(estimator, layout)
+    repair(model, estimator)
     # skl2onnx puts the label first and the scores second; anything further is not asked for.
     if len(model.graph.output) < len(signature.outputs):
         raise NotLoweredError("its ONNX form lacks an output")
@@ -64,10 +66,18 @@ def _convert(estimator: Any, layout: Layout) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return to_onnx(estimator, initial_types=types, options=options)
+            return to_onnx(estimator, initial_types=types, options=options, target_opset=_opsets())
         except Exception as error:
-            reason = one_sentence(error, 160)
+            reason = one_sentence(str(error).split(". ")[0], 160)
             raise NotLoweredError(f"skl2onnx cannot convert it: {reason}") from error
+
+
+def _opsets() -> dict[str, int]:
+    """The newest operator sets that skl2onnx writes. Some converters need ai.onnx.ml at most 3."""
+    from onnx.defs import onnx_opset_version
+    from skl2onnx import __max_supported_opset__
+
+    return {"": min(onnx_opset_version(), __max_supported_opset__), "ai.onnx.ml": 3}
 
 
 def _rename(model: Any, old: str, new: str) -> None:

@@ -7,7 +7,7 @@ import re
 
 HEAD = 1 << 16
 _DOTTED = re.compile(r"[A-Za-z_][\w.]* [A-Za-z_][\w.]*")
-_CALLS = {"GLOBAL", "INST", "STACK_GLOBAL"}
+_CALLS = {"GLOBAL", "INST"}
 
 
 def looks_like_pickle(head: bytes) -> bool:
@@ -33,9 +33,7 @@ def looks_like_pickle(head: bytes) -> bool:
         # An opcode that can be read after a global's name tells it from two lines of prose.
         if calls or (marked and seen > 2):
             return True
-        calls = opcode.name in _CALLS and (
-            argument is None or bool(_DOTTED.fullmatch(str(argument)))
-        )
+        calls = opcode.name in _CALLS and bool(_DOTTED.fullmatch(str(argument)))
         if opcode.name == "STOP":
             # "2." and "N." are numbers and words as well; real ones hold something and end there.
             return seen > 2 and (marked or (position or 0) + 1 == len(head.rstrip()))

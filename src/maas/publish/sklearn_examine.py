@@ -25,7 +25,16 @@ from maas.publish.sklearn_signature import sklearn_signature
 from maas.publish.skops_scan import scan_skops
 from maas.publish.timing import BATCH, time_engine
 from maas.publish.versions import read_with
-from maas.runtimes.estimator import Layout, answer, by_position, layout_of, outputs_of, rows_for
+from maas.runtimes.estimator import (
+    Layout,
+    answer,
+    as_tensor,
+    by_position,
+    kind_of,
+    layout_of,
+    outputs_of,
+    rows_for,
+)
 from maas.runtimes.onnx import OnnxRuntime
 from maas.runtimes.sklearn import SklearnRuntime
 from maas.runtimes.skops_types import load_skops
@@ -34,6 +43,10 @@ from maas.runtimes.wording import one_sentence
 ROUNDED_ROWS = 0.01
 """Share of rows whose answers may change when inputs are rounded to float32 before the model is
 served with float64 inputs instead."""
+
+FAR_SLOWER = 3.0
+"""An ONNX form this many times slower, for one row and for a batch, is not worth its lightness:
+scikit-learn needs a process of its own, and has search trees where ONNX compares all points."""
 
 
 class Original(Struct, frozen=True):
@@ -48,14 +61,22 @@ class Original(Struct, frozen=True):
 
 
 class Chosen(Struct, frozen=True):
-    """The form that will be served."""
+    """The form that will be served, and why."""
 
     engine: str
-    format: str
-    entry: str
     lowered: bool
     reason: str
     parity: Parity | None
+
+    @property
+    def format(self) -> str:
+        """Of the artifact."""
+        return "onnx" if self.lowered else "skops"
+
+    @property
+    def entry(self) -> str:
+        """The file in the artifact folder."""
+        return f"model.{self.format}"
 
 
 def examine_skops(job: Job, emit: Emit) -> Finding:
@@ -75,19 +96,18 @@ def examine_skops(job: Job, emit: Emit) -> Finding:
     shutil.copyfile(file, native)
 
     chosen = _choose(original, job, emit)
-    signature = original.signature
-    servable = _load(job, chosen.engine, chosen.format, chosen.entry, signature)
+    emit("time", "timing each engine", 0.8)
+    timings, chosen = _race(original, chosen, job)
+    if chosen.lowered:
+        native.unlink()
+    else:
+        (Path(job.artifact) / "model.onnx").unlink(missing_ok=True)
+    servable = _load(job, chosen, original.signature)
     proof = prove_batched(
         lambda rows: servable.infer(DEFAULT_SIGNATURE, rows), original.samples.inputs
     )
-    signature = msgspec.structs.replace(signature, batched=proof.batched)
-
-    emit("time", "timing each engine", 0.85)
-    timings = [_time("sklearn", _load(job, "sklearn", "skops", "model.skops", signature), original)]
-    if chosen.lowered:
-        timings.insert(0, _time("onnx", servable, original))
-        native.unlink()
     servable.close()
+    signature = msgspec.structs.replace(original.signature, batched=proof.batched)
     return Finding(
         engine=chosen.engine,
         format=chosen.format,
@@ -99,7 +119,7 @@ def examine_skops(job: Job, emit: Emit) -> Finding:
         read_with=read_with("scikit-learn", "skops", "skl2onnx", "onnxruntime"),
         parity=chosen.parity,
         batch_note=proof.note,
-        timings=tuple(timings),
+        timings=timings,
         warnings=_warnings(original, scan.written_with),
     )
 
@@ -190,7 +210,7 @@ def _needs_double(
 ) -> bool:
     """Whether rounding the inputs to float32 changes the answers."""
     exact = samples.exactly()
-    if layout.kind in ("text", "words") or exact.source == "rounded":
+    if layout.kind in ("text", "words"):
         return False
     try:
         with warnings.catch_warnings():
@@ -202,28 +222,27 @@ def _needs_double(
     return difference.wrong > ROUNDED_ROWS * difference.rows
 
 
-def _undecided(estimator: Any, layout: Layout, samples: Samples) -> np.ndarray | None:
-    """Rows where the estimator's two best labels are within tolerance of each other."""
-    for method in ("predict_proba", "decision_function", "transform"):
-        if not hasattr(estimator, method) or not hasattr(estimator, "predict"):
-            continue
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
+def _undecided(estimator: Any, layout: Layout, samples: Samples) -> np.ndarray:
+    """Rows [n] where the estimator's two best labels are within tolerance of each other."""
+    torn = np.zeros(samples.count, dtype=bool)
+    methods = ["predict_proba", "decision_function"]
+    if kind_of(estimator) == "clusterer":
+        methods.append("transform")  # distances to the centres
+    for method in methods:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
                 scores = getattr(estimator, method)(rows_for(layout, samples.inputs))
-            except (ValueError, TypeError, AttributeError):
-                continue
-        if isinstance(scores, list) or hasattr(scores, "toarray"):
-            return None
-        scores = np.asarray(scores, dtype=np.float64)
-        slack = 2 * (ATOL + RTOL * np.abs(scores).max(axis=-1 if scores.ndim > 1 else None))
+            scores = np.asarray(scores, dtype=np.float64)
+        except (AttributeError, ValueError, TypeError):
+            continue  # it has no such scores
         if scores.ndim == 1:
-            return np.asarray(np.abs(scores) <= 2 * ATOL + RTOL)
-        best = np.sort(-scores if method != "transform" else scores, axis=1)
-        if best.shape[1] < 2:
-            return None
-        return np.asarray(np.abs(best[:, 1] - best[:, 0]) <= slack)
-    return None
+            torn |= np.abs(scores) <= 2 * ATOL + RTOL
+        elif scores.ndim == 2 and scores.shape[1] > 1:
+            best = np.sort(scores if method == "transform" else -scores, axis=1)
+            slack = 2 * (ATOL + RTOL * np.abs(best[:, 0]))
+            torn |= np.abs(best[:, 1] - best[:, 0]) <= slack
+    return torn
 
 
 def _choose(original: Original, job: Job, emit: Emit) -> Chosen:
@@ -239,14 +258,29 @@ def _choose(original: Original, job: Job, emit: Emit) -> Chosen:
         parity, difference = _prove(original, job)
         if parity.agrees:
             text = f"lowered to ONNX, {difference.describe()}"
-            return Chosen("onnx", "onnx", "model.onnx", True, text, parity)
+            return Chosen("onnx", True, text, parity)
         reason = parity.note or f"its ONNX form answers otherwise: {difference.describe()}"
     except NotLoweredError as error:
         reason = str(error)
         emit("prove", "proving that rows may be run together", 0.6)
-    (Path(job.artifact) / "model.onnx").unlink(missing_ok=True)
-    text = f"served by scikit-learn itself, since {reason}"
-    return Chosen("sklearn", "skops", "model.skops", False, text, parity)
+    return Chosen("sklearn", False, f"served by scikit-learn itself, since {reason}", parity)
+
+
+def _race(original: Original, chosen: Chosen, job: Job) -> tuple[tuple[EngineTiming, ...], Chosen]:
+    """Times the engines that give the same answers; a far slower ONNX form is not served."""
+    itself = Chosen("sklearn", False, "", chosen.parity)
+    native = _time("sklearn", _load(job, itself, original.signature), original)
+    if not chosen.lowered:
+        return (native,), chosen
+    lowered = _time("onnx", _load(job, chosen, original.signature), original)
+    lag = min(
+        lowered.us_per_row_1 / native.us_per_row_1,
+        lowered.us_per_row_batch / native.us_per_row_batch,
+    )
+    if lag > FAR_SLOWER:
+        reason = f"served by scikit-learn itself, since its ONNX form is {lag:.0f} times slower"
+        chosen = msgspec.structs.replace(itself, reason=reason)
+    return (lowered, native), chosen
 
 
 def _prove(original: Original, job: Job) -> tuple[Parity, Difference]:
@@ -257,7 +291,8 @@ def _prove(original: Original, job: Job) -> tuple[Parity, Difference]:
     """
     samples, reference = original.samples, _as_served(original)
     try:
-        servable = _load(job, "onnx", "onnx", "model.onnx", original.signature)
+        chosen = Chosen("onnx", True, "", None)
+        servable = _load(job, chosen, original.signature)
         candidate = servable.infer(DEFAULT_SIGNATURE, samples.inputs)
     except MaasError as error:
         raise NotLoweredError(f"its ONNX form fails: {error.message}") from error
@@ -285,27 +320,27 @@ def _prove(original: Original, job: Job) -> tuple[Parity, Difference]:
 
 def _as_served(original: Original) -> dict[str, np.ndarray]:
     """The original's answers in the dtypes of the signature."""
-    from maas.runtimes.estimator import as_tensor
-
     specs = original.signature.outputs
     return {spec.name: as_tensor(original.answers[spec.name], spec) for spec in specs}
 
 
-def _load(job: Job, engine: str, format_: str, entry: str, signature: Signature) -> Servable:
-    runtime = OnnxRuntime() if engine == "onnx" else SklearnRuntime()
-    artifact = Artifact(job.artifact, entry, format_, {DEFAULT_SIGNATURE: signature})
-    return runtime.load(artifact, Device())
+def _load(job: Job, chosen: Chosen, signature: Signature) -> Servable:
+    runtime = OnnxRuntime() if chosen.engine == "onnx" else SklearnRuntime()
+    signatures = {DEFAULT_SIGNATURE: signature}
+    return runtime.load(Artifact(job.artifact, chosen.entry, chosen.format, signatures), Device())
 
 
 def _time(engine: str, servable: Servable, original: Original) -> EngineTiming:
     rows = original.samples.inputs
     one = take(rows, slice(0, 1))
     many = {name: array[np.arange(BATCH) % len(array)] for name, array in rows.items()}
-    return time_engine(
+    timing = time_engine(
         engine,
         lambda: servable.infer(DEFAULT_SIGNATURE, one),
         lambda: servable.infer(DEFAULT_SIGNATURE, many),
     )
+    servable.close()
+    return timing
 
 
 def _warnings(original: Original, written: dict[str, str]) -> tuple[str, ...]:

@@ -29,8 +29,9 @@ def make_sound(estimator: Any) -> Any:
         for part in list(_parts(estimator)):
             kind = type(part).__name__
             for base in type(part).__mro__:
-                check = _CHECKS.get(base.__name__)
-                if check is not None:
+                fitted, check = _CHECKS.get(base.__name__, ("", None))
+                # One that is not fitted (a template inside a meta-estimator) runs no such code.
+                if check is not None and hasattr(part, fitted):
                     check(part)
             if hasattr(part, "__dict__"):
                 _settle(part, kind)
@@ -126,17 +127,16 @@ def _check_tree(tree: Any) -> None:
 
 
 def _check_tree_owner(estimator: Any) -> None:
-    if hasattr(estimator, "tree_"):
-        _need(
-            type(estimator.tree_).__name__ == "Tree"
-            and estimator.tree_.n_features == estimator.n_features_in_
-            and estimator.tree_.n_outputs == estimator.n_outputs_,
-            "a decision tree and its estimator disagree on the number of features",
-        )
+    _need(
+        type(estimator.tree_).__name__ == "Tree"
+        and estimator.tree_.n_features == estimator.n_features_in_
+        and estimator.tree_.n_outputs == estimator.n_outputs_,
+        "a decision tree and its estimator disagree on the number of features",
+    )
 
 
 def _check_forest(estimator: Any) -> None:
-    for tree in np.ravel(np.asarray(getattr(estimator, "estimators_", []), dtype=object)):
+    for tree in np.ravel(np.asarray(estimator.estimators_, dtype=object)):
         _need(
             tree.n_features_in_ == estimator.n_features_in_,
             "a forest's tree and the forest disagree on the number of features",
@@ -237,20 +237,17 @@ def _check_libsvm(estimator: Any) -> None:
 
 
 def _check_centres(estimator: Any) -> None:
-    if hasattr(estimator, "cluster_centers_"):
-        centres = estimator.cluster_centers_
-        _need(
-            centres.ndim == 2 and centres.shape[1] == estimator.n_features_in_ and len(centres),
-            "cluster centres do not have the model's number of features",
-        )
+    centres = estimator.cluster_centers_
+    _need(
+        centres.ndim == 2 and centres.shape[1] == estimator.n_features_in_ and len(centres),
+        "cluster centres do not have the model's number of features",
+    )
     if hasattr(estimator, "_n_threads"):
         estimator._n_threads = 1
 
 
 def _check_neighbours(estimator: Any) -> None:
-    points = getattr(estimator, "_fit_X", None)
-    if points is None:
-        return
+    points = estimator._fit_X
     _need(points.shape[1] == estimator.n_features_in_, "neighbours have the wrong width")
     known = getattr(estimator, "_y", None)
     if known is not None:
@@ -261,10 +258,9 @@ def _check_neighbours(estimator: Any) -> None:
 
 
 def _check_vocabulary(vectoriser: Any) -> None:
-    words = getattr(vectoriser, "vocabulary_", None)
-    if words is not None:
-        columns = sorted(int(column) for column in words.values())
-        _need(columns == list(range(len(words))), "a vocabulary's columns have gaps")
+    words = vectoriser.vocabulary_
+    columns = sorted(int(column) for column in words.values())
+    _need(columns == list(range(len(words))), "a vocabulary's columns have gaps")
 
 
 def _check_encoder(encoder: Any) -> None:
@@ -277,23 +273,23 @@ def _check_encoder(encoder: Any) -> None:
 
 
 def _check_sparse(matrix: Any) -> None:
-    if hasattr(matrix, "check_format"):
-        matrix.check_format(full_check=True)
+    matrix.check_format(full_check=True)
 
 
-_CHECKS: dict[str, Callable[[Any], None]] = {
-    "Tree": _check_tree,
-    "BaseDecisionTree": _check_tree_owner,
-    "BaseForest": _check_forest,
-    "BaseGradientBoosting": _check_boosting,
-    "IsolationForest": _check_isolation,
-    "TreePredictor": _check_hist_tree,
-    "BaseHistGradientBoosting": _check_hist_boosting,
-    "BaseLibSVM": _check_libsvm,
-    "_BaseKMeans": _check_centres,
-    "NeighborsBase": _check_neighbours,
-    "CountVectorizer": _check_vocabulary,
-    "OneHotEncoder": _check_encoder,
-    "_data_matrix": _check_sparse,
+_CHECKS: dict[str, tuple[str, Callable[[Any], None]]] = {
+    "Tree": ("__getstate__", _check_tree),
+    "BaseDecisionTree": ("tree_", _check_tree_owner),
+    "BaseForest": ("estimators_", _check_forest),
+    "BaseGradientBoosting": ("estimators_", _check_boosting),
+    "IsolationForest": ("estimators_", _check_isolation),
+    "TreePredictor": ("__getstate__", _check_hist_tree),
+    "BaseHistGradientBoosting": ("_predictors", _check_hist_boosting),
+    "BaseLibSVM": ("_n_support", _check_libsvm),
+    "_BaseKMeans": ("cluster_centers_", _check_centres),
+    "NeighborsBase": ("_fit_X", _check_neighbours),
+    "CountVectorizer": ("vocabulary_", _check_vocabulary),
+    "OneHotEncoder": ("categories_", _check_encoder),
+    "_data_matrix": ("check_format", _check_sparse),
 }
-"""By the name of a class or of one of its bases."""
+"""By the name of a class or of one of its bases: an attribute that it has once fitted, without
+which its compiled code is not reached, and its check."""

@@ -6,6 +6,7 @@ import re
 
 LONGEST = 240
 _PATH = re.compile(r"(?:[A-Za-z]:)?(?:[/\\][\w.@+~=-]+){2,}(?::\d+)?")
+_LINK = re.compile(r"https?://\S+")
 _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{4,}\b")
 _ORT_PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -20,7 +21,7 @@ def one_sentence(error: BaseException | str, longest: int = LONGEST) -> str:
     """
     text = _ANSI.sub("", str(error))
     text = _ORT_PREFIX.sub("", text)
-    text = _ADDRESS.sub("…", _PATH.sub("…", text))
+    text = _ADDRESS.sub("…", _PATH.sub("…", _LINK.sub("…", text)))
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     if not text:
         text = type(error).__name__ if isinstance(error, BaseException) else "nothing"

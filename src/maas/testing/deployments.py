@@ -32,13 +32,15 @@ class FakeDeployments:
         on_keys_changed: called when keys change, as control would replace its keyring.
 
     `failures` holds the versions that do not load, with the reason; `held` those that load when
-    their event is set. `calls` notes what was asked, in order.
+    their event is set, and `waiting` is set when someone waits for one. `calls` notes what was
+    asked, in order.
     """
 
     def __init__(self, on_keys_changed: Callable[[], None] = lambda: None):
         self.on_keys_changed = on_keys_changed
         self.failures: dict[ServableId, str] = {}
         self.held: dict[ServableId, asyncio.Event] = {}
+        self.waiting = asyncio.Event()
         self.available: set[ServableId] = set()
         self.serving_versions: dict[str, int] = {}
         self.stuck = False
@@ -71,6 +73,7 @@ class FakeDeployments:
         self.calls.append(f"settled {servable}")
         held = self.held.get(servable)
         if held is not None:
+            self.waiting.set()
             try:
                 async with asyncio.timeout(timeout_s):
                     await held.wait()

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from secrets import token_hex
@@ -28,11 +28,12 @@ from maas.wire import oip, plain, tfserving
 from maas.wire.exchange import Exchange, Handler
 from maas.wire.http import (
     Answer,
+    Header,
     Receive,
     Scope,
     Send,
     clean_request_id,
-    header,
+    decompress,
     read_body,
     send_answer,
 )
@@ -42,7 +43,7 @@ from maas.wire.status import HTTP_STATUS
 log = logging.getLogger("maas.dataplane")
 
 ROUTES_KEPT = 4096
-ANONYMOUS_PROBE = Principal("", "probe", "caller")
+PROBE = Principal("", "probe", "caller")
 
 _HANDLERS: dict[tuple[Dialect, Verb], Handler] = {
     (Dialect.PLAIN, Verb.INDEX): plain.index,
@@ -65,6 +66,20 @@ _ERRORS: dict[Dialect, Callable[[MaasError, str], bytes]] = {
     Dialect.OIP: oip.error_body,
     Dialect.TFSERVING: tfserving.error_body,
 }
+
+
+class Endpoint:
+    """A path that has been understood once: what answers it, and what was counted there."""
+
+    __slots__ = ("counts", "dialect", "handler", "method", "probe", "route")
+
+    def __init__(self, route: Route):
+        self.route = route
+        self.handler = _HANDLERS[route.dialect, route.verb]
+        self.method = route.method
+        self.dialect = route.dialect.value
+        self.probe = route.verb in PROBES
+        self.counts: dict[int, Counter] = {}
 
 
 class DataPlane:
@@ -95,8 +110,8 @@ class DataPlane:
         self.worker = ThreadPoolExecutor(1, thread_name_prefix="decode")
         self._authenticator = authenticator
         self._metrics = metrics
-        self._requests: dict[tuple[str, str, int], Counter] = {}
-        self._routes: dict[bytes, Route] = {}
+        self._endpoints: dict[bytes, Endpoint] = {}
+        self._unrouted: dict[int, Counter] = {}
         self._ids = count(1)
         self._prefix = token_hex(6)
         self._call_s = settings.limits.call_s
@@ -105,79 +120,79 @@ class DataPlane:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
         path: bytes = scope["raw_path"]
-        headers = scope["headers"]
-        given = header(headers, b"x-request-id")
-        request_id = None if given is None else clean_request_id(given)
+        headers: Sequence[Header] = scope["headers"]
+        request_id = None
+        encoding = b""
+        for name, value in headers:
+            if name == b"x-request-id":
+                request_id = clean_request_id(value)
+            elif name == b"content-encoding":
+                encoding = value
         if request_id is None:
             request_id = f"{self._prefix}-{next(self._ids):x}"
-        route = self._routes.get(path)
+        endpoint = self._endpoints.get(path)
         try:
-            if route is None:
-                route = self._match(path)
-            method = scope["method"]
-            if method != route.method and not (method == "HEAD" and route.method == "GET"):
-                raise _wrong_method(method, route)
-            principal = (
-                ANONYMOUS_PROBE
-                if route.verb in PROBES
-                else self._authenticator.authenticate(headers)
-            )
-            body = (
-                await read_body(receive, headers, self._body_bytes)
-                if route.method == "POST"
-                else b""
-            )
+            if endpoint is None:
+                endpoint = self._match(path)
+            if scope["method"] != endpoint.method:
+                _check_method(scope["method"], endpoint.method)
+            principal = PROBE if endpoint.probe else self._authenticator.authenticate(headers)
+            body = b""
+            if endpoint.method == "POST":
+                body = await read_body(receive, headers, self._body_bytes)
+                if encoding and encoding != b"identity":
+                    body = decompress(body, encoding, self._body_bytes)
             context = CallContext(
-                request_id, principal, time.monotonic() + self._call_s, route.dialect
+                request_id, principal, time.monotonic() + self._call_s, endpoint.dialect
             )
-            answer = await _HANDLERS[route.dialect, route.verb](
-                Exchange(self, route, context, body)
-            )
+            answer = await endpoint.handler(Exchange(self, endpoint.route, context, body))
         except MaasError as error:
-            dialect = dialect_of(path) if route is None else route.dialect
-            answer = self._error(error, dialect, request_id, route)
+            answer = self._error(error, path, request_id, endpoint)
         except Exception:
             log.exception("a request failed", extra={"request_id": request_id})
-            dialect = dialect_of(path) if route is None else route.dialect
             internal = MaasError(
                 ErrorKind.INTERNAL, f"the server failed on this request; its id is {request_id}"
             )
-            answer = self._error(internal, dialect, request_id, route)
-        self._count(route, answer.status)
+            answer = self._error(internal, path, request_id, endpoint)
+        status = answer.status
+        counts = self._unrouted if endpoint is None else endpoint.counts
+        counter = counts.get(status)
+        if counter is None:
+            counter = counts[status] = self._counter(endpoint, status)
+        counter.count += 1
         if scope["method"] == "HEAD":
             answer.body = b""
         await send_answer(send, answer, request_id)
 
-    def _match(self, path: bytes) -> Route:
-        route = match(path)
-        if len(self._routes) >= ROUTES_KEPT:
-            self._routes.clear()
-        self._routes[path] = route
-        return route
+    def _match(self, path: bytes) -> Endpoint:
+        endpoint = Endpoint(match(path))
+        if len(self._endpoints) >= ROUTES_KEPT:
+            self._endpoints.clear()
+        self._endpoints[path] = endpoint
+        return endpoint
+
+    def _counter(self, endpoint: Endpoint | None, status: int) -> Counter:
+        labels = (
+            ("none", "none") if endpoint is None else (endpoint.dialect, endpoint.route.verb.value)
+        )
+        return self._metrics.counter("maas_http_requests_total", (*labels, str(status)))
 
     def _error(
-        self, error: MaasError, dialect: Dialect, request_id: str, route: Route | None
+        self, error: MaasError, path: bytes, request_id: str, endpoint: Endpoint | None
     ) -> Answer:
+        dialect = dialect_of(path) if endpoint is None else endpoint.route.dialect
         headers = []
         if error.retry_after_s is not None:
             headers.append((b"retry-after", b"%d" % max(1, round(error.retry_after_s))))
         if error.kind is ErrorKind.UNAUTHENTICATED:
             headers.append((b"www-authenticate", b"Bearer"))
-        if error.kind is ErrorKind.METHOD_NOT_ALLOWED and route is not None:
-            headers.append((b"allow", route.method.encode("ascii")))
+        if error.kind is ErrorKind.METHOD_NOT_ALLOWED and endpoint is not None:
+            headers.append((b"allow", endpoint.method.encode("ascii")))
         return Answer(_ERRORS[dialect](error, request_id), HTTP_STATUS[error.kind], headers=headers)
 
-    def _count(self, route: Route | None, status: int) -> None:
-        key = ("none", "none", status) if route is None else (route.dialect, route.verb, status)
-        counter = self._requests.get(key)
-        if counter is None:
-            counter = self._requests[key] = self._metrics.counter(
-                "maas_http_requests_total", (str(key[0]), str(key[1]), str(status))
-            )
-        counter.count += 1
 
-
-def _wrong_method(method: str, route: Route) -> MaasError:
-    return MaasError(
-        ErrorKind.METHOD_NOT_ALLOWED, f"{method[:16]} is not answered here; use {route.method}"
-    )
+def _check_method(method: str, expected: str) -> None:
+    if method != "HEAD" or expected != "GET":
+        raise MaasError(
+            ErrorKind.METHOD_NOT_ALLOWED, f"{method[:16]} is not answered here; use {expected}"
+        )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -57,19 +57,17 @@ class Exchange:
         assert wanted is not None
         return self.server.engine.resolve(wanted, self.context)
 
-    async def decoded(self, decode: Callable[[], T]) -> T:
-        """Runs a decoder here, or on the thread where the body is large."""
-        if len(self.body) < LARGE_BYTES:
-            return decode()
-        return await asyncio.get_running_loop().run_in_executor(self.server.worker, decode)
+    @property
+    def large(self) -> bool:
+        """Whether the body is to be decoded with `off_loop`."""
+        return len(self.body) >= LARGE_BYTES
 
-    async def encoded(self, reply: InferReply, encode: Callable[[], bytes]) -> bytes:
-        """Runs an encoder here, or on the thread where the answer is large."""
-        if sum(array.nbytes for array in reply.outputs.values()) < LARGE_BYTES:
-            return encode()
-        return await asyncio.get_running_loop().run_in_executor(self.server.worker, encode)
+    async def off_loop(self, work: Callable[..., T], *arguments: object) -> T:
+        """Runs a decoder or encoder on the thread that large tensors are worked on."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.server.worker, work, *arguments)
 
-    async def infer(
+    def infer(
         self,
         view: ModelView,
         signature: Signature,
@@ -77,7 +75,7 @@ class Exchange:
         rows: int,
         outputs: tuple[str, ...] | None = None,
         timeout_s: float | None = None,
-    ) -> InferReply:
+    ) -> Coroutine[Any, Any, InferReply]:
         """Asks the engine.
 
         Args:
@@ -95,9 +93,14 @@ class Exchange:
         if timeout_s is not None:
             deadline = min(context.deadline, time.monotonic() + timeout_s)
             context = msgspec.structs.replace(context, deadline=deadline)
-        return await self.server.engine.infer(
+        return self.server.engine.infer(
             InferCall(view.servable, signature, inputs, rows, outputs, context)
         )
+
+
+def is_large(reply: InferReply) -> bool:
+    """Whether an answer is to be encoded with `Exchange.off_loop`."""
+    return sum([array.nbytes for array in reply.outputs.values()]) >= LARGE_BYTES
 
 
 Handler = Callable[[Exchange], Awaitable[Answer]]

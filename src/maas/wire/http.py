@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -49,31 +50,25 @@ class Answer:
 
 
 async def read_body(receive: Receive, headers: Sequence[Header], limit: int) -> bytes:
-    """Reads a request's body whole, decompressed.
+    """Reads a request's body whole, as it was sent.
 
     Args:
         receive: ASGI's.
         headers: the request's, names in lower case.
-        limit: bytes, before and after decompression.
+        limit: bytes.
 
     Raises:
-        MaasError: TOO_LARGE, UNSUPPORTED_MEDIA for an encoding other than gzip and deflate,
-            INVALID_ARGUMENT for a body that is not what its encoding says, CANCELLED where the
-            client went away.
+        MaasError: TOO_LARGE, CANCELLED where the client went away.
     """
-    encoding = b""
-    for name, value in headers:
-        if name == b"content-length":
-            if value.isdigit() and int(value) > limit:
-                raise too_large(limit)
-        elif name == b"content-encoding":
-            encoding = value.strip().lower()
     message = await receive()
     body: bytes = message.get("body", b"")
     if message.get("more_body"):
+        for name, value in headers:
+            if name == b"content-length" and value.isdigit() and int(value) > limit:
+                raise too_large(limit)
         parts = [body]
         size = len(body)
-        while True:
+        while message.get("more_body"):
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise MaasError(ErrorKind.CANCELLED, "the client went away during its request")
@@ -82,13 +77,9 @@ async def read_body(receive: Receive, headers: Sequence[Header], limit: int) -> 
             if size > limit:
                 raise too_large(limit)
             parts.append(part)
-            if not message.get("more_body"):
-                break
-        body = b"".join(parts)
+        return b"".join(parts)
     if len(body) > limit:
         raise too_large(limit)
-    if encoding and encoding != b"identity":
-        body = decompress(body, encoding, limit)
     return body
 
 
@@ -105,8 +96,10 @@ def decompress(body: bytes, encoding: bytes, limit: int) -> bytes:
     """Undoes gzip or deflate, never making more than `limit` bytes.
 
     Raises:
-        MaasError: as `read_body`.
+        MaasError: UNSUPPORTED_MEDIA for another encoding, INVALID_ARGUMENT for a body that is not
+            what its header says, TOO_LARGE.
     """
+    encoding = encoding.strip().lower()
     if encoding not in (b"gzip", b"x-gzip", b"deflate"):
         raise MaasError(
             ErrorKind.UNSUPPORTED_MEDIA,
@@ -124,14 +117,6 @@ def decompress(body: bytes, encoding: bytes, limit: int) -> bytes:
     if not engine.eof:
         raise invalid("the compressed body ends too early")
     return data
-
-
-def header(headers: Sequence[Header], name: bytes) -> bytes | None:
-    """The first header of that (lower-case) name."""
-    for known, value in headers:
-        if known == name:
-            return value
-    return None
 
 
 def clean_request_id(value: bytes) -> str | None:
@@ -158,6 +143,7 @@ async def send_answer(send: Send, answer: Answer, request_id: str) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
+@lru_cache(4096)
 def model_header(servable: ServableId) -> bytes:
     """`iris:3`, percent-encoded where the name is not ASCII."""
     text = f"{servable.name}:{servable.version}"

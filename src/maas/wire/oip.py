@@ -14,7 +14,7 @@ from maas.dialects.oip.encode import (
     encode_ready,
     encode_server_metadata,
 )
-from maas.wire.exchange import Exchange
+from maas.wire.exchange import Exchange, is_large
 from maas.wire.http import Answer
 
 
@@ -56,7 +56,11 @@ async def model_ready(exchange: Exchange) -> Answer:
 async def infer(exchange: Exchange) -> Answer:
     """`POST /v2/models/M[/versions/V]/infer`."""
     view = exchange.resolve()
-    request = await exchange.decoded(lambda: decode_infer(exchange.body, view))
+    request = (
+        await exchange.off_loop(decode_infer, exchange.body, view)
+        if exchange.large
+        else decode_infer(exchange.body, view)
+    )
     reply = await exchange.infer(
         view,
         request.signature,
@@ -65,7 +69,11 @@ async def infer(exchange: Exchange) -> Answer:
         request.outputs,
         request.timeout_s,
     )
-    body = await exchange.encoded(reply, lambda: encode_infer(reply, request))
+    body = (
+        await exchange.off_loop(encode_infer, reply, request)
+        if is_large(reply)
+        else encode_infer(reply, request)
+    )
     return Answer(body, servable=reply.servable)
 
 

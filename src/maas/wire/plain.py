@@ -12,9 +12,9 @@ from maas.core.identity import ModelRef, parse_ref
 from maas.core.messages import ModelView
 from maas.core.signature import DEFAULT_SIGNATURE, Signature
 from maas.core.tensor import DType
-from maas.dialects.plain.decode import PlainDocument, decode, parse
+from maas.dialects.plain.decode import PlainDocument, PlainRequest, decode, parse
 from maas.dialects.plain.encode import encode, encode_error
-from maas.wire.exchange import Exchange
+from maas.wire.exchange import Exchange, is_large
 from maas.wire.http import Answer
 
 LISTED = 8
@@ -58,21 +58,34 @@ async def classify(exchange: Exchange) -> Answer:
 
 
 async def _answer(exchange: Exchange, *, classify: bool) -> Answer:
-    if exchange.route.ref is not None:
-        view = exchange.resolve()
-        signature = _main(view)
-        request = await exchange.decoded(lambda: decode(parse(exchange.body), signature))
-    else:
-        document = await exchange.decoded(lambda: parse(exchange.body))
-        view = exchange.resolve(_chosen(exchange, document, classify))
-        signature = _main(view)
-        request = await exchange.decoded(lambda: decode(document, signature))
-    reply = await exchange.infer(view, signature, request.inputs, request.rows)
-    body = await exchange.encoded(reply, lambda: encode(reply, request, classify=classify))
+    view, request = (
+        await exchange.off_loop(_understood, exchange, classify)
+        if exchange.large
+        else _understood(exchange, classify)
+    )
+    reply = await exchange.infer(view, main_signature(view), request.inputs, request.rows)
+    body = (
+        await exchange.off_loop(lambda: encode(reply, request, classify=classify))
+        if is_large(reply)
+        else encode(reply, request, classify=classify)
+    )
     return Answer(body, servable=reply.servable)
 
 
-def _main(view: ModelView) -> Signature:
+def _understood(exchange: Exchange, classify: bool) -> tuple[ModelView, PlainRequest]:
+    """Says which version is asked, and what.
+
+    For a large body this runs on the decoding thread, where it only reads: the plan it resolves
+    against is replaced whole.
+    """
+    document = parse(exchange.body)
+    ref = exchange.route.ref or _chosen(exchange, document, classify)
+    view = exchange.resolve(ref)
+    return view, decode(document, main_signature(view))
+
+
+def main_signature(view: ModelView) -> Signature:
+    """The signature of a call that names none."""
     signature = view.signatures.get(DEFAULT_SIGNATURE)
     return next(iter(view.signatures.values())) if signature is None else signature
 

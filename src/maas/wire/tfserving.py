@@ -6,16 +6,24 @@ from maas.core.errors import MaasError
 from maas.dialects.tfserving.decode import decode_predict
 from maas.dialects.tfserving.encode import encode_error, encode_predict
 from maas.dialects.tfserving.status import encode_metadata, encode_status
-from maas.wire.exchange import Exchange
+from maas.wire.exchange import Exchange, is_large
 from maas.wire.http import Answer
 
 
 async def predict(exchange: Exchange) -> Answer:
     """`POST /v1/models/NAME[/versions/N|/labels/L]:predict`."""
     view = exchange.resolve()
-    request = await exchange.decoded(lambda: decode_predict(exchange.body, view))
+    request = (
+        await exchange.off_loop(decode_predict, exchange.body, view)
+        if exchange.large
+        else decode_predict(exchange.body, view)
+    )
     reply = await exchange.infer(view, request.signature, request.inputs, request.rows)
-    body = await exchange.encoded(reply, lambda: encode_predict(reply, request))
+    body = (
+        await exchange.off_loop(encode_predict, reply, request)
+        if is_large(reply)
+        else encode_predict(reply, request)
+    )
     return Answer(body, servable=reply.servable)
 
 

@@ -275,14 +275,14 @@ def infer_iris(seen: Seen) -> tuple[int, Any]:
     rows, width = tensor["shape"]
     data = [tensor["data"][row * width : (row + 1) * width] for row in range(rows)]
     labels = [max(range(width), key=row.__getitem__) % 3 for row in data]
-    scores = [[float(label == each) for each in range(3)] for label in labels]
+    scores = [float(label == each) for label in labels for each in range(3)]
     outputs = [
         {"name": "label", "datatype": "INT64", "shape": [rows], "data": labels},
         {
             "name": "probabilities",
             "datatype": "FP32",
             "shape": [rows, 3],
-            "data": [each for row in scores for each in row],
+            "data": scores,
         },
     ]
     wanted = [each["name"] for each in request.get("outputs", ())]

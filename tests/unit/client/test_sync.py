@@ -109,7 +109,7 @@ def test_nothing_listens() -> None:
         port = probe.getsockname()[1]
     with Client(f"http://127.0.0.1:{port}") as client:
         assert not client.ready()
-        with pytest.raises(ServerUnreachable, match="Connection refused.*maas serve") as caught:
+        with pytest.raises(ServerUnreachable, match=r"Connection refused.*maas serve") as caught:
             client.models()
     assert "Errno" not in caught.value.message
     assert caught.value.__cause__ is None

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 from msgspec import Struct
 
@@ -78,48 +75,43 @@ def decode(plain: PlainDocument, signature: Signature) -> PlainRequest:
             `check_inputs`.
     """
     document, specs = plain.document, signature.inputs
-    keys = [key for key in document.root if key != MODEL_KEY or _has(specs, key)]
-    named = not (len(keys) == 1 and keys[0] in VALUE_KEYS)
-    inputs: dict[str, np.ndarray] = {}
-    short = True
-    if not named:
-        key = keys[0]
-        value = document.root[key]
+    members = document.root
+    names = [name for name in members if name != MODEL_KEY or _has(specs, name)]
+    general = names[0] if len(names) == 1 and names[0] in VALUE_KEYS else ""
+    named = not general
+    if general:
+        value = members[general]
         if is_object(value) and not is_base64(value):
-            values: Mapping[str, Any] = value
-        elif len(specs) == 1:
-            outline = document.outlines(key, 1)[0]
-            array = to_array(document, value, specs[0], key, outline)
-            array, short = _with_batch_axis(array, specs[0])
-            inputs[specs[0].name] = array
-            return PlainRequest(inputs, check_inputs(signature, inputs), short, named)
-        else:
+            members, names, general = value, list(value), ""
+        elif len(specs) > 1:
             raise invalid(
-                f"{key} holds one value and the model has {len(specs)} inputs; send an object "
+                f"{general} holds one value and the model has {len(specs)} inputs; send an object "
                 f"with each under its name: {describe_inputs(signature)}"
             )
-    else:
-        values = {key: document.root[key] for key in keys}
-    for name in values:
-        if not _has(specs, name):
+    if not general:
+        _check_names(names, signature)
+    inputs: dict[str, np.ndarray] = {}
+    unbatch = True
+    for spec in specs:
+        key = general or spec.name
+        what = general or f"input {key!r}"
+        array = to_array(document, members[key], spec, what, document.outlines(key, 1)[0])
+        inputs[spec.name], added = _with_batch_axis(array, spec)
+        unbatch = unbatch and added
+    return PlainRequest(inputs, check_inputs(signature, inputs), unbatch, named)
+
+
+def _check_names(names: list[str], signature: Signature) -> None:
+    """Checks names before any is looked up: simdjson finds no key that holds a NUL."""
+    for name in names:
+        if not _has(signature.inputs, name):
             raise invalid(
                 f"there is no input {name!r}; {describe_inputs(signature)}, each under its name, "
                 f"or the value of an only input under {VALUE_KEYS[0]}"
             )
-    for spec in specs:
-        if spec.name not in values:
+    for spec in signature.inputs:
+        if spec.name not in names:
             raise invalid(f"input {spec.name!r} is missing; {describe_inputs(signature)}")
-        array = to_array(
-            document,
-            values[spec.name],
-            spec,
-            f"input {spec.name!r}",
-            document.outlines(spec.name, 1)[0],
-        )
-        array, added = _with_batch_axis(array, spec)
-        short = short and added
-        inputs[spec.name] = array
-    return PlainRequest(inputs, check_inputs(signature, inputs), short, named)
 
 
 def _has(specs: tuple[TensorSpec, ...], name: str) -> bool:

@@ -17,6 +17,8 @@ from maas.dialects.tensorjson.outline import fits
 MAX_RANK = 32
 """Most axes of a tensor."""
 
+_BUFFERS = {"d": np.dtype(np.float64), "i": np.dtype(np.int64), "u": np.dtype(np.uint64)}
+
 
 def to_array(
     document: Document, value: Any, spec: TensorSpec, what: str, outline: bytes | None = None
@@ -114,9 +116,6 @@ def _regular_numbers(value: Any, dtype: DType, outline: bytes) -> np.ndarray | N
         return None
     narrow = _narrow(numbers, dtype)
     return None if narrow is None else narrow.reshape(shape)
-
-
-_BUFFERS = {"d": np.dtype(np.float64), "i": np.dtype(np.int64), "u": np.dtype(np.uint64)}
 
 
 def _narrow(numbers: np.ndarray, dtype: DType) -> np.ndarray | None:

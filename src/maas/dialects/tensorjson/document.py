@@ -35,7 +35,10 @@ class Document:
     """A JSON object, read.
 
     Args:
-        root: its members: a `dict`, or simdjson's `Object`, which reads alike.
+        root: its members: a `dict`, or simdjson's `Object`, which reads alike when it is iterated
+            over and indexed by names known to hold no NUL (its `items()` and `values()` turn
+            everything within into Python objects). Of a key that stands twice, a `dict` has the
+            last value and an `Object` the first.
         size: bytes of its text.
         outline: of its text, where it was large enough to be parsed by simdjson.
     """

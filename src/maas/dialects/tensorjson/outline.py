@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-MAX_STRINGS = 20_000
+MAX_STRINGS = 4_096
 """Strings beyond which `after` does not look for a key: such a body is no array of numbers."""
 
 _NUMBERS = b"0123456789+-.eE \t\r\n"
@@ -71,6 +71,9 @@ class Outline:
 
 def fits(outline: bytes, shape: Sequence[int]) -> bool:
     """Whether what `Outline.after` found is one regular array.
+
+    `[]` and `[1]` have the same outline, so this proves the shape only together with the number
+    of numbers: a list too short by one then shows as one number too few.
 
     Args:
         outline: begins with the colon after a key.

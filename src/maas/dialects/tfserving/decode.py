@@ -112,6 +112,7 @@ def _read_named_rows(
             _check_alike(arrays, what)
             inputs[spec.name] = np.stack(arrays)
         else:
+            column = [document.python(value) for value in column]
             inputs[spec.name] = to_array(document, column, spec, what)
     return inputs
 

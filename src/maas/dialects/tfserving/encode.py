@@ -63,7 +63,10 @@ def _rows_text(reply: InferReply) -> bytes:
         return text
     # Some float is not finite, or a string says null: each row's text is written by itself.
     rows = [
-        {name: orjson.Fragment(_text(name, array[row])) for name, array in reply.outputs.items()}
+        {
+            name: orjson.Fragment(_text(name, array[row : row + 1].reshape(array.shape[1:])))
+            for name, array in reply.outputs.items()
+        }
         for row in range(len(rows))
     ]
     return orjson.dumps({"predictions": rows})

@@ -23,9 +23,7 @@ FLOATS = [dtype for dtype in NUMBERS if dtype.is_float]
 def decoded(text: bytes, dtype: DType) -> np.ndarray:
     document = read(text)
     spec = TensorSpec("x", dtype, (None,))
-    return to_array(
-        document, document.root["v"], spec, "input 'x'", document.outlines("v", 1)[0]
-    )
+    return to_array(document, document.root["v"], spec, "input 'x'", document.outlines("v", 1)[0])
 
 
 def refusal(text: bytes, dtype: DType) -> str:
@@ -67,7 +65,9 @@ def test_integers_take_whole_numbers_alone(body, dtype, written):
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize("written", ["true", "false", '"1.5"', '"NaN"', "null", "{}", '{"b64": ""}'])
+@pytest.mark.parametrize(
+    "written", ["true", "false", '"1.5"', '"NaN"', "null", "{}", '{"b64": ""}']
+)
 def test_floats_take_numbers_alone(body, dtype, written):
     message = refusal(body(b'{"v": [[1.5, 2], [3, %s]]}' % written.encode()), dtype)
     assert "at [1, 1]; expected numbers" in message
@@ -102,7 +102,7 @@ def test_integers_beyond_64_bits_are_read_as_floats(body):
     digits = b"1" + b"0" * 25
     assert decoded(body(b'{"v": [1, %s]}' % digits), DType.FP64)[1] == 1e25
     assert "1" in refusal(body(b'{"v": [%s]}' % digits), DType.INT64)
-    assert "expected" in refusal(body(b'{"v": [%s, NaN]}' % digits), DType.INT32) 
+    assert "expected" in refusal(body(b'{"v": [%s, NaN]}' % digits), DType.INT32)
 
 
 def test_a_huge_integer_beside_nan_is_refused_by_every_float(body):
@@ -114,7 +114,9 @@ def test_a_huge_integer_beside_nan_is_refused_by_every_float(body):
 @pytest.mark.parametrize("written", ["1", "0", "1.0", '"true"', "null", "NaN"])
 def test_booleans_take_true_and_false_alone(body, written):
     assert decoded(body(b'{"v": [[true], [false]]}'), DType.BOOL).tolist() == [[True], [False]]
-    assert "expected true or false" in refusal(body(b'{"v": [true, %s]}' % written.encode()), DType.BOOL)
+    assert "expected true or false" in refusal(
+        body(b'{"v": [true, %s]}' % written.encode()), DType.BOOL
+    )
 
 
 def test_strings_become_utf8_and_base64_becomes_bytes(body):

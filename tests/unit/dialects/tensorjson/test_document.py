@@ -86,7 +86,9 @@ def test_a_large_body_with_a_byte_order_mark_is_read():
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
 def test_depth_is_bounded(body, opening, closing):
     def nested(depth):
-        return body(b'{"a":%s1%s}' % (opening.encode() * (depth - 1), closing.encode() * (depth - 1)))
+        return body(
+            b'{"a":%s1%s}' % (opening.encode() * (depth - 1), closing.encode() * (depth - 1))
+        )
 
     read(nested(MAX_DEPTH))
     for depth in (MAX_DEPTH + 1, 500, 5_000, 250_000):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maas.dialects.tensorjson.outline import Outline, fits
+from maas.dialects.tensorjson.outline import MAX_STRINGS, Outline, fits
 
 
 def depth_of(value: object) -> int:
@@ -21,11 +21,7 @@ def depth_of(value: object) -> int:
 
 
 JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(alphabet='[]{}",:\\ ae1é中'),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(alphabet='[]{}",:\\ ae1é中'),
     lambda inner: (
         st.lists(inner, max_size=4)
         | st.dictionaries(st.text(alphabet='[]{}",\\ae中', max_size=4), inner, max_size=4)
@@ -54,7 +50,8 @@ def test_a_regular_array_fits_its_own_shape_alone(shape):
     text = json.dumps({"k": np.ones(shape).tolist()}).encode()
     (outline,) = Outline(text).after("k")
     assert fits(outline, shape)
-    assert not fits(outline, (*shape[:-1], shape[-1] + 1))
+    assert not fits(outline, (*shape[:-1], shape[-1] + 2))
+    assert not fits(outline, (shape[0] + 2, *shape[1:]))
     assert not fits(outline, (1, *shape))
 
 
@@ -92,5 +89,5 @@ def test_escapes_do_not_confuse_strings():
 
 
 def test_a_text_of_many_strings_is_not_searched():
-    text = json.dumps({"s": ["t"] * 20_001, "k": [1]}).encode()
+    text = json.dumps({"s": ["t"] * (MAX_STRINGS + 1), "k": [1]}).encode()
     assert Outline(text).after("k") == []

@@ -1,0 +1,100 @@
+"""The published bytes: their digest, and their place in the staging folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from maas.core.errors import invalid
+from maas.core.records import PublishOptions
+
+ORIGINAL = "original"
+ARTIFACT = "artifact"
+_BLOCK = 1 << 20
+
+
+class Upload(Struct, frozen=True):
+    """What a publisher sent, inside a staging folder.
+
+    Args:
+        path: the file or folder.
+        filename: what the publisher called it.
+        sample: rows to prove on (.npy, .npz, .json, .csv), or None.
+        staged: the staging folder, made by `Registry.stage`.
+    """
+
+    path: Path
+    filename: str
+    sample: Path | None
+    staged: Path
+
+
+def digest_of(path: Path) -> str:
+    """`sha256:<hex>` of a file's bytes, or of a folder's names, sizes and contents.
+
+    Raises:
+        MaasError: INVALID_ARGUMENT for a folder that holds anything but files and folders.
+    """
+    if not path.is_dir() or path.is_symlink():
+        return f"sha256:{_file_digest(path)}"
+    tree = hashlib.sha256()
+    for inner in sorted(path.rglob("*")):
+        mode = inner.lstat().st_mode
+        name = os.fsencode(inner.relative_to(path).as_posix())
+        if stat.S_ISREG(mode):
+            tree.update(
+                b"%b\0%d\0%b\n" % (name, inner.stat().st_size, _file_digest(inner).encode())
+            )
+        elif not stat.S_ISDIR(mode):
+            raise invalid(
+                f"{inner.name[:60]!r} in the folder is a link or a device; "
+                "expected regular files only"
+            )
+    return f"sha256:{tree.hexdigest()}"
+
+
+def fingerprint_of(digest: str, sample: Path | None, options: PublishOptions) -> str:
+    """The same for the same bytes, sample and options, and for nothing else."""
+    said = msgspec.json.encode(options, order="deterministic")
+    given = _file_digest(sample) if sample is not None else ""
+    return hashlib.sha256(f"{digest}\0{given}\0".encode() + said).hexdigest()
+
+
+def keep_original(upload: Upload) -> Path:
+    """Moves what was published to `original/` in the staging folder; returns where it is."""
+    folder = upload.staged / ORIGINAL
+    if upload.path.is_relative_to(folder):
+        return upload.path
+    folder.mkdir(mode=0o700, exist_ok=True)
+    kept = folder / upload.path.name
+    upload.path.rename(kept)
+    return kept
+
+
+def clear_rest(staged: Path) -> None:
+    """Removes everything from the staging folder but the original and the artifact."""
+    for child in sorted(staged.rglob("*"), reverse=True):
+        if child.relative_to(staged).parts[0] in (ORIGINAL, ARTIFACT):
+            continue
+        if child.is_dir() and not child.is_symlink():
+            child.rmdir()
+        else:
+            child.unlink()
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files in a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _file_digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb", buffering=0) as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

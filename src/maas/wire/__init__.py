@@ -1,0 +1,1 @@
+"""Servers and routes: the data plane under Envoy or uvicorn, the control API."""

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from maas_stub_server import KEY, Seen, Stub, make_version, untar
+
+from maas.core.records import ErrorBody, Operation, OperationState
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    file = tmp_path / "iris.onnx"
+    file.write_bytes(b"onnx bytes")
+    return file
+
+
+def test_it_reports_steps_on_stderr_and_the_version_on_stdout(
+    stub: Stub, maas: Any, model: Path
+) -> None:
+    result = maas("publish", str(model), "--name", "iris")
+    assert result.code == 0
+    assert result.out.splitlines()[0] == "iris:2 published: skops, served by onnx"
+    assert "lowered to ONNX" in result.out
+    assert "publishing iris: detect: a skops file" in result.err.splitlines()
+    assert "warning: written with an older scikit-learn" in result.err
+    assert "\x1b" not in result.err
+
+
+def test_every_flag_reaches_the_server(stub: Stub, maas: Any, model: Path, tmp_path: Path) -> None:
+    card = tmp_path / "card.md"
+    card.write_text("# card")
+    sample = tmp_path / "rows.csv"
+    sample.write_text("1,2\n")
+    result = maas(
+        "publish", str(model), "--name", "iris", "--alias", "prod", "--alias", "best",
+        "--description", "flowers", "--accuracy", "0.97", "--metric", "rmse=3.1",
+        "--metric", "n=2", "--tag", "team=a=b", "--card", str(card), "--sample", str(sample),
+        "--no-promote",
+    )  # fmt: skip
+    assert result.code == 0
+    seen = stub.last("POST")
+    assert seen.query == [
+        ("description", "flowers"),
+        ("accuracy", "0.97"),
+        ("metric", "rmse=3.1"),
+        ("metric", "n=2.0"),
+        ("tag", "team=a=b"),
+        ("alias", "prod"),
+        ("alias", "best"),
+        ("promote", "false"),
+    ]
+    assert set(untar(seen.body)) == {"model/iris.onnx", "sample/rows.csv", "card/README.md"}
+    assert "call iris:2" in result.out
+
+
+def test_the_same_again_says_so(stub: Stub, maas: Any, model: Path) -> None:
+    version = make_version("iris", 2)
+    stub.publish_ends(Operation("op1", OperationState.SUCCEEDED, "iris", version=version))
+    assert "already there" in maas("publish", str(model)).out
+    assert json.loads(maas("publish", str(model), "--json").out)["created"] is False
+
+
+def test_several_paths_are_named_after_their_files(
+    stub: Stub, maas: Any, model: Path, tmp_path: Path
+) -> None:
+    stub.handlers["POST /api/models/花/versions"] = stub.handlers["POST /api/models/iris/versions"]
+    (tmp_path / "花.skops").write_bytes(b"x")
+    result = maas("publish", str(model), str(tmp_path / "花.skops"), "--json")
+    assert len(json.loads(result.out)) == 2
+    posts = [path for path in stub.paths() if path.startswith("POST")]
+    assert posts == ["POST /api/models/iris/versions", "POST /api/models/花/versions"]
+    result = maas("publish", str(model), str(tmp_path / "iris.skops"))
+    assert result.code == 2
+    (tmp_path / "iris.skops").write_bytes(b"x")
+    assert "both be called 'iris'" in maas("publish", str(model), f"{tmp_path}/iris.skops").err
+
+
+def test_a_job_that_fails_is_exit_1_and_one_sentence(stub: Stub, maas: Any, model: Path) -> None:
+    error = ErrorBody("internal", "something broke", "req-7")
+    stub.publish_ends(Operation("op1", OperationState.FAILED, "iris", error=error))
+    assert maas("publish", str(model)).err.splitlines()[-1] == "request id: req-7"
+    error = ErrorBody("invalid_argument", "this is a pickle; publish skops instead", "req-8")
+    stub.publish_ends(Operation("op1", OperationState.FAILED, "iris", error=error))
+    result = maas("publish", str(model))
+    assert result.code == 1
+    assert result.out == ""
+    assert result.err.splitlines()[-1] == "error: this is a pickle; publish skops instead"
+
+
+def test_wait_ready_waits_and_the_key_is_read_after_that(
+    stub: Stub, maas: Any, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAAS_API_KEY", "maas_key-of-another-server")
+    key_file = tmp_path / "owner.key"
+    asked = threading.Semaphore(0)
+
+    def readiness(_seen: Seen) -> tuple[int, bytes]:
+        asked.release()
+        if not key_file.exists():
+            key_file.write_text(KEY + "\n")
+            return 503, b"{}"
+        return 200, b"{}"
+
+    stub.handlers["GET /readyz"] = readiness
+    result = maas("publish", str(model), "--wait-ready", "--key-file", str(key_file))
+    assert result.code == 0, result
+    assert stub.paths()[:3] == ["GET /readyz", "GET /readyz", "POST /api/models/iris/versions"]
+
+
+def test_wait_ready_gives_up(
+    stub: Stub, maas: Any, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("maas.cli.publish.READY_WAIT_S", 0.05)
+    stub.on("GET /readyz", 503, b"{}")
+    result = maas("publish", str(model), "--wait-ready")
+    assert result.code == 3
+    assert "not ready" in result.err
+
+
+def test_a_key_file_that_is_not_there(stub: Stub, maas: Any, model: Path) -> None:
+    result = maas("publish", str(model), "--key-file", "/no/such/key")
+    assert result.code == 1
+    assert result.err == "error: /no/such/key: No such file or directory\n"

@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from typing import Any
+
+import msgspec
+import pytest
+from maas_stub_server import IRIS, Seen, Stub, make_model, make_version
+
+from maas.cli.snippets import snippet
+from maas.core.errors import ErrorKind, MaasError
+from maas.core.identity import ModelRef, parse_ref
+from maas.core.records import VersionRecord
+from maas.core.signature import Signature, check_inputs
+from maas.core.tensor import DType, TensorSpec
+
+
+def test_a_version_in_full(stub: Stub, maas: Any) -> None:
+    version = make_version(
+        "iris", 2, description="花", accuracy=0.97, metrics={"rmse": 3.1}, tags={"team": "a"},
+        aliases=("prod",), reason="restarted once", process="host-1",
+    )  # fmt: skip
+    stub.on("GET /api/models/iris/versions/2", 200, version)
+    result = maas("show", "iris:2")
+    assert result.code == 0
+    for text in (
+        "iris:2",
+        "AVAILABLE: restarted once",
+        "花",
+        "0.97",
+        "rmse = 3.1",
+        "team = a",
+        "x FP32 [n, 4]",
+        "label INT64 [n]; labels setosa, versicolor, virginica",
+        "serving_default, batched",
+        "onnx (onnxruntime_onnx), shared host",
+        "lowered to ONNX",
+        "scikit-learn 1.7.2, read with 1.9.1",
+        "agrees on 512 samples",
+        "3 different answers",
+        "3.5 µs alone",
+        "written with an older scikit-learn",
+        "sha256:abab",
+        "1.2 kB, 5.0 MB in memory",
+        "host-1",
+    ):
+        assert text in result.out, text
+
+
+def test_a_model_shows_what_serves(stub: Stub, maas: Any) -> None:
+    model = make_model("iris", (3, 2, 1), serving_version=2, previous_version=1)
+    stub.on("GET /api/models/iris", 200, model)
+    out = maas("show", "iris").out
+    assert "serving       2" in out
+    assert "default       3" in out
+    assert "rollback to   1" in out
+    assert "alias         prod = 1" in out
+    assert "version       iris:2" in out
+    assert "version       iris:1" in maas("show", "iris@prod").out
+    assert json.loads(maas("show", "iris", "--json").out)["serving_version"] == 2
+    assert json.loads(maas("show", "iris@prod", "--json").out)["version"] == 1
+
+
+def test_an_alias_there_is_not(stub: Stub, maas: Any) -> None:
+    result = maas("show", "iris@best")
+    assert result.code == 1
+    assert result.err == "error: iris has no alias 'best'; there is: prod\n"
+
+
+def test_a_model_that_does_not_serve_shows_its_newest(stub: Stub, maas: Any) -> None:
+    stub.on(
+        "GET /api/models/iris", 200, make_model("iris", serving_version=None, default_version=None)
+    )
+    assert "version       iris:2" in maas("show", "iris").out
+
+
+def test_openai_says_that_there_is_no_chat(stub: Stub, maas: Any) -> None:
+    result = maas("show", "iris", "--code", "openai")
+    assert result.code == 1
+    assert "no chat interface" in result.err
+    assert maas("show", "iris", "--code", "cobol").code == 2
+
+
+SIGNATURES = {
+    "floats": (TensorSpec("x", DType.FP32, (None, 4)),),
+    "text": (TensorSpec("it's", DType.BYTES, (None,)),),
+    "image": (TensorSpec("images", DType.FP32, (None, 29, 29, 3)),),
+    "several": (
+        TensorSpec("age", DType.INT64, (None, 1)),
+        TensorSpec("城市", DType.BYTES, (None, 1)),
+        TensorSpec("flags", DType.BOOL, (None, 100)),
+    ),
+    "scalar": (TensorSpec("x", DType.UINT8, ()),),
+}
+
+
+def version_with(inputs: tuple[TensorSpec, ...]) -> VersionRecord:
+    signature = Signature("serving_default", inputs, IRIS.outputs, batched=True)
+    return msgspec.structs.replace(
+        make_version("iris", 2), signatures={"serving_default": signature}
+    )
+
+
+def run_snippet(language: str, code: str) -> Any:
+    env = {**os.environ, "MAAS_API_KEY": "maas_k", "no_proxy": "*"}
+    command = ["bash", "-c", code] if language == "curl" else [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=env, check=True)
+    return done.stdout
+
+
+@pytest.mark.parametrize("language", ["curl", "python"])
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_snippets_run_and_their_input_fits(stub: Stub, language: str, name: str) -> None:
+    if language == "curl" and shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    stub.on("POST /鸢尾花/predict", 200, {"prediction": [0]})
+    version = version_with(SIGNATURES[name])
+    code = snippet(language, stub.url, ModelRef("鸢尾花"), version, locked=False)
+    assert len(code) < 2_000
+    assert "prediction" in run_snippet(language, code)
+    import numpy as np
+
+    body = json.loads(stub.last("POST").body)
+    inputs = SIGNATURES[name]
+    values = {inputs[0].name: body["input_data"]} if len(inputs) == 1 else body
+    arrays = {spec.name: np.array(values[spec.name], dtype=spec.dtype.numpy) for spec in inputs}
+    signature = Signature("s", inputs, IRIS.outputs, batched=False)
+    assert check_inputs(signature, arrays) == 1
+    assert "authorization" not in stub.last("POST").headers
+
+
+@pytest.mark.parametrize("language", ["curl", "python"])
+@pytest.mark.parametrize("ref", ["iris", "iris:2", "iris@prod"])
+def test_snippets_send_a_key_where_one_is_needed(stub: Stub, language: str, ref: str) -> None:
+    if language == "curl" and shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    seen: list[Seen] = []
+
+    def answer(request: Seen) -> tuple[int, bytes]:
+        seen.append(request)
+        return 200, b"{}"
+
+    stub.handlers[f"POST /{ref}/predict"] = answer
+    code = snippet(language, stub.url, parse_ref(ref), make_version("iris", 2), locked=True)
+    run_snippet(language, code)
+    assert seen[0].headers["authorization"] == "Bearer maas_k"
+    assert "maas_k" not in code
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_the_triton_snippet_is_a_program_without_binary_tensors(name: str) -> None:
+    version = version_with(SIGNATURES[name])
+    for ref in ("iris", "iris:2", "iris@prod"):
+        for locked in (False, True):
+            code = snippet("triton", "https://host:8080", parse_ref(ref), version, locked)
+            compile(code, "snippet", "exec")
+            assert "binary_data=False" in code
+            assert "ssl=True" in code
+            assert ("model_version='2'" in code) == (ref == "iris:2")
+            assert ("MAAS_API_KEY" in code) == locked
+
+
+def test_the_code_option_uses_what_the_server_says(stub: Stub, maas: Any) -> None:
+    out = maas("show", "iris:2", "--code", "curl").out
+    assert f"{stub.url}/iris:2/predict" in out
+    assert "Authorization" not in out
+    assert '"input_data": [[0.5, 0.5, 0.5, 0.5]]' in out
+
+
+def test_what_is_no_chat_model_keeps_its_kind() -> None:
+    with pytest.raises(MaasError) as caught:
+        snippet("openai", "http://h", ModelRef("m"), make_version("m", 1), locked=False)
+    assert caught.value.kind is ErrorKind.FAILED_PRECONDITION
