@@ -19,6 +19,7 @@ import secrets
 import sys
 import time
 from datetime import UTC, datetime
+from math import prod
 from pathlib import Path
 
 import uvicorn
@@ -99,7 +100,7 @@ class Control:
             self._server.broadcast,
             self._server.acknowledged,
         )
-        self._supervisor = SupervisorLink(self._on_exit)
+        self._supervisor = SupervisorLink(self._on_exit, self._start_announcing)
         self._fleet = ProcessFleet(self._supervisor, settings_file)
         self._authenticator = Authenticator(Keyring(0), required=True)
         self._merged = Merged()
@@ -117,7 +118,7 @@ class Control:
         self._tasks.append(asyncio.create_task(self._follow_supervisor()))
         self._tasks.append(asyncio.create_task(self._manager.run(self._fleet)))
         self._supervisor.say(op="start", **self._front.order)
-        self._tasks.append(asyncio.create_task(self._announce()))
+        self._start_announcing()
         deployments = ManagedDeployments(
             self._manager,
             self._server,
@@ -183,6 +184,9 @@ class Control:
         log.error("the supervisor is gone")
         os._exit(1)
 
+    def _start_announcing(self) -> None:
+        self._tasks.append(asyncio.create_task(self._announce()))
+
     async def _announce(self) -> None:
         """Waits until an ingress holds a plan and everything wanted is loaded, then says so."""
         while True:
@@ -193,7 +197,7 @@ class Control:
             await wait_for(self._manager.progress, 0.05)
         owner_file = "" if self._settings.keys.owner else str(self._owner_file())
         text = banner(
-            self._info(), owner_file, self._owner_made, self._example(), list(self._manager.serving)
+            self._info(), owner_file, self._owner_made, self._example(), sorted(self._manager.serving)
         )
         self._supervisor.say(op="ready", banner=text)
 
@@ -202,11 +206,17 @@ class Control:
         return Path(given) if given else self._home / FILE_NAME
 
     def _example(self) -> tuple[ServableId, Signature] | None:
-        for name, number in sorted(self._manager.serving.items()):
+        """A version that serves, and its signature: the one with the fewest inputs to type."""
+        serving = []
+        for name, number in self._manager.serving.items():
             servable = ServableId(name, number)
-            signatures = self._manager.versions[servable].record.signatures
-            return servable, next(iter(signatures.values()))
-        return None
+            signature = next(iter(self._manager.versions[servable].record.signatures.values()))
+            values = sum(prod(size or 1 for size in spec.shape) for spec in signature.inputs)
+            serving.append((values, servable, signature))
+        if not serving:
+            return None
+        _, servable, signature = min(serving, key=lambda one: one[:2])
+        return servable, signature
 
     def _info(self) -> ServerInfo:
         server = self._settings.server

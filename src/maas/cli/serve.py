@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
@@ -65,6 +66,12 @@ def serve(
     owner_key_file: Annotated[
         str | None, typer.Option("--owner-key-file", help="A file that holds the owner's key.")
     ] = None,
+    then: Annotated[
+        str | None,
+        typer.Option(
+            "--then", metavar="COMMAND", help="Run once it is ready; if it fails, so does serving."
+        ),
+    ] = None,
     workers: Annotated[int, typer.Option("--workers", help="Ingress processes; 1.")] = 1,
     name: options.PublishName = None,
     alias: options.Alias = None,
@@ -92,7 +99,10 @@ def serve(
     }
     settings = load_settings(flags, os.environ, Path(config) if config else None)
     check_listeners(settings.server)
-    then: list[str] = []
+    after: list[str] = shlex.split(then) if then else []
+    if paths and after:
+        raise invalid("--then and PATHs to publish exclude each other; publish in the command")
+    url = server_url(settings.server)
     if paths:
         named = name_models(paths, name)
         about = publish_flags(
@@ -100,15 +110,17 @@ def serve(
         )
         if name is not None:
             about = ["--name", name, *about]
-        then = publish_command([path for path, _ in named], about, settings)
-        if settings.keys.owner:
-            # The publishing child finds the key where keys are looked for, not in its arguments.
-            os.environ["MAAS_API_KEY"] = settings.keys.owner
+        after = publish_command([path for path, _ in named], about, settings)
     elif name is not None:
         raise invalid("--name goes with a PATH to publish")
     command = [sys.executable, "-m", "maas.supervisor", "--settings", str(write(settings))]
-    if then:
-        command += ["--then", json.dumps(then)]
+    if after:
+        command += ["--then", json.dumps(after)]
+        # The command finds this server, and its key, where clients look for them.
+        os.environ["MAAS_URL"] = url
+        os.environ["MAAS_HOME"] = settings.paths.home
+        if settings.keys.owner:
+            os.environ["MAAS_API_KEY"] = settings.keys.owner
     sys.stdout.flush()
     os.execv(sys.executable, command)  # noqa: S606  # becomes the supervisor: same pid, no shell
 
@@ -166,15 +178,19 @@ def publish_flags(
 
 def publish_command(paths: Sequence[str], flags: Sequence[str], settings: Settings) -> list[str]:
     """The `maas publish` that the supervisor starts once the server is ready."""
-    host = settings.server.host.strip("[]")
-    host = ANY_ADDRESS.get(host, host)
-    url = f"http://[{host}]" if ":" in host else f"http://{host}"
     command = [sys.executable, "-m", "maas", "publish", *flags, "--wait-ready"]
-    command += ["--url", f"{url}:{settings.server.port}"]
+    command += ["--url", server_url(settings.server)]
     if not settings.keys.owner:
         file = settings.keys.owner_file or str(Path(settings.paths.home) / "owner.key")
         command += ["--key-file", file]
     return [*command, "--", *(str(Path(path).expanduser().resolve()) for path in paths)]
+
+
+def server_url(server: ServerSettings) -> str:
+    """Where a client on this machine reaches the server."""
+    host = server.host.strip("[]")
+    host = ANY_ADDRESS.get(host, host)
+    return f"http://[{host}]:{server.port}" if ":" in host else f"http://{host}:{server.port}"
 
 
 def write(settings: Settings) -> Path:

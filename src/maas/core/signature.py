@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 from msgspec import Struct
 
@@ -12,7 +14,7 @@ DEFAULT_SIGNATURE = "serving_default"
 """The name of a model's main signature, as TensorFlow Serving has it."""
 
 
-class Signature(Struct, frozen=True):
+class Signature(Struct, frozen=True, dict=True):
     """One way of calling a model.
 
     Args:
@@ -28,16 +30,33 @@ class Signature(Struct, frozen=True):
     outputs: tuple[TensorSpec, ...]
     batched: bool
 
+    @cached_property
+    def by_name(self) -> dict[str, TensorSpec]:
+        """The inputs by name."""
+        return {spec.name: spec for spec in self.inputs}
+
+    @cached_property
+    def checks(self) -> tuple[tuple[TensorSpec, np.dtype, tuple[int | None, ...], bool], ...]:
+        """What `check_inputs` compares with, for each input.
+
+        Its spec, NumPy dtype, shape without the batch axis, and whether that is free of None.
+        """
+        start = 1 if self.batched else 0
+        return tuple(
+            (spec, spec.dtype.numpy, spec.shape[start:], None not in spec.shape[start:])
+            for spec in self.inputs
+        )
+
     def input(self, name: str) -> TensorSpec:
         """The input of that name.
 
         Raises:
             MaasError: INVALID_ARGUMENT, naming the inputs there are.
         """
-        for spec in self.inputs:
-            if spec.name == name:
-                return spec
-        raise invalid(f"there is no input {name!r}; {describe_inputs(self)}")
+        spec = self.by_name.get(name)
+        if spec is None:
+            raise invalid(f"there is no input {name!r}; {describe_inputs(self)}")
+        return spec
 
 
 def describe_shape(shape: tuple[int | None, ...]) -> str:
@@ -69,37 +88,42 @@ def check_inputs(signature: Signature, inputs: Tensors) -> int:
         MaasError: INVALID_ARGUMENT for a missing or unknown input, a wrong dtype or shape, an
             empty batch, or batch axes of different sizes.
     """
-    specs = signature.inputs
-    if len(inputs) != len(specs):
+    if len(inputs) != len(signature.inputs):
         for name in inputs:
             signature.input(name)
+    batched = signature.batched
     rows = -1
-    for spec in specs:
+    for spec, dtype, tail, fixed in signature.checks:
         array = inputs.get(spec.name)
         if array is None:
             raise invalid(f"input {spec.name!r} is missing; {describe_inputs(signature)}")
-        if array.dtype != spec.dtype.numpy:
+        # NumPy has one object for each of its own dtypes; `!=` is for the rest.
+        if array.dtype is not dtype and array.dtype != dtype:
             raise invalid(
                 f"input {spec.name!r} is {_name_of(array.dtype)}; expected {describe_spec(spec)}"
             )
         shape = array.shape
-        if len(shape) != len(spec.shape) or any(
-            want is not None and want != got for want, got in zip(spec.shape, shape, strict=True)
-        ):
+        own = shape[1:] if batched else shape
+        if own != tail and (fixed or not _fits(own, tail)) or batched and not shape:
             raise invalid(
                 f"input {spec.name!r} has shape {list(shape)}; expected {describe_spec(spec)}"
             )
-        if signature.batched:
-            if rows == -1:
-                rows = shape[0]
-                if rows == 0:
-                    raise invalid(f"input {spec.name!r} has no rows; send at least one")
-            elif shape[0] != rows:
+        if batched and shape[0] != rows:
+            if rows != -1:
                 raise invalid(
                     f"input {spec.name!r} has {shape[0]} rows where "
-                    f"{specs[0].name!r} has {rows}; every input needs the same number"
+                    f"{signature.inputs[0].name!r} has {rows}; every input needs the same number"
                 )
-    return rows if signature.batched else 1
+            rows = shape[0]
+            if rows == 0:
+                raise invalid(f"input {spec.name!r} has no rows; send at least one")
+    return rows if batched else 1
+
+
+def _fits(shape: tuple[int, ...], spec: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(spec) and all(
+        want is None or want == got for want, got in zip(spec, shape, strict=True)
+    )
 
 
 def _name_of(dtype: np.dtype) -> str:

@@ -20,6 +20,8 @@ class DType(StrEnum):
     # Attributes, not properties: they are read for every tensor of every call.
     numpy: np.dtype
     """The NumPy dtype that holds this type (`object` for BYTES)."""
+    text: str
+    """The name, as a plain `str`: `value` is a property of Enum's and costs a call."""
     is_integer: bool
     """Whether elements are signed or unsigned integers."""
     is_float: bool
@@ -43,6 +45,7 @@ class DType(StrEnum):
         """Makes a member whose value is its name."""
         member = str.__new__(cls, value)
         member._value_ = value
+        member.text = value
         member.numpy = np.dtype(numpy)
         member.is_integer = member.numpy.kind in "iu"
         member.is_float = member.numpy.kind == "f"

@@ -101,9 +101,9 @@ def distinct_answers(answers: Tensors) -> int:
     """How many different answers there are: of the first output, numbers to 4 digits."""
     first = next(iter(answers.values()))
     if first.dtype.kind in "fc":
-        with np.errstate(divide="ignore", invalid="ignore"):
-            digits = 3 - np.floor(np.log10(np.abs(first) + 1e-300))
-        scale = np.power(10.0, np.clip(np.nan_to_num(digits), -300, 300))
-        first = np.round(np.nan_to_num(first) * scale) / scale
+        first = np.nan_to_num(first.astype(np.float64))
+        places = 3 - np.floor(np.log10(np.maximum(np.abs(first), 1e-300)))
+        unit = np.power(10.0, np.clip(-places, -290, 290))
+        first = np.round(first / unit) * unit
     flat = first.reshape(len(first), -1) if first.ndim else first.reshape(1, 1)
     return len({tuple(row) for row in flat.tolist()})

@@ -27,10 +27,12 @@ class SupervisorLink:
 
     Args:
         exited: called with (process id, how it ended, whether that was asked for).
+        announce: called when the supervisor wants to hear that everything is ready.
     """
 
-    def __init__(self, exited: Exited):
+    def __init__(self, exited: Exited, announce: Callable[[], None]):
         self._exited = exited
+        self._announce = announce
         self.running: dict[str, dict[str, Any]] = {}
         self._writer: asyncio.StreamWriter | None = None
         self._reader: asyncio.StreamReader | None = None
@@ -48,6 +50,8 @@ class SupervisorLink:
             event = json.loads(line)
             if event["event"] == "started":
                 self.running[event["process"]["id"]] = event["process"]
+            elif event["event"] == "announce":
+                self._announce()
             elif event["event"] == "exit":
                 self.running.pop(event["id"], None)
                 self._exited(event["id"], event["reason"], event["asked"])

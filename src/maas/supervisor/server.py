@@ -57,7 +57,7 @@ class Supervisor:
         self._stage_until = 0.0
         self._restarting = False
         self._deaths: list[float] = []
-        self._banner = ""
+        self._announced = False
         self._status = 0
 
     def serve(self) -> int:
@@ -143,7 +143,8 @@ class Supervisor:
                 self._status = code
                 self._stop()
             else:
-                self._print_banner()
+                # What it did belongs into the banner: control is asked for it again.
+                self._tell(event="announce")
 
     def _control_died(self, reason: str) -> None:
         now = time.monotonic()
@@ -202,19 +203,15 @@ class Supervisor:
                 child.signal(signal.SIGTERM)
 
     def _ready(self, banner: str) -> None:
-        first = not self._banner
-        self._banner = banner
-        if not first:
-            return
+        """Control is ready: the command that waits for that runs, else the banner is shown."""
         if self._then_argv:
             self._then = subprocess.Popen(self._then_argv)
-        else:
-            self._print_banner()
-
-    def _print_banner(self) -> None:
-        with contextlib.suppress(OSError):
-            sys.stdout.write(self._banner + "\n")
-            sys.stdout.flush()
+            self._then_argv = []
+        elif self._then is None and not self._announced:
+            self._announced = True
+            with contextlib.suppress(OSError):
+                sys.stdout.write(banner + "\n")
+                sys.stdout.flush()
 
     def _tell(self, **event: Any) -> None:
         if self._link is not None:

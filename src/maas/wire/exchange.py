@@ -100,7 +100,10 @@ class Exchange:
 
 def is_large(reply: InferReply) -> bool:
     """Whether an answer is to be encoded with `Exchange.off_loop`."""
-    return sum([array.nbytes for array in reply.outputs.values()]) >= LARGE_BYTES
+    for array in reply.outputs.values():
+        if array.nbytes >= LARGE_BYTES:
+            return True
+    return False
 
 
 Handler = Callable[[Exchange], Awaitable[Answer]]

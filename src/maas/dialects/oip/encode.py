@@ -16,6 +16,7 @@ from maas.dialects.signatures import pick_signature
 from maas.dialects.tensorjson.text import array_text
 
 SERVER_NAME = "maas"
+_NUMPY = orjson.OPT_SERIALIZE_NUMPY
 EXTENSIONS = ("classification",)
 """Of Triton's extensions, those that are built."""
 
@@ -47,10 +48,21 @@ def encode_infer(reply: InferReply, request: InferRequest) -> bytes:
     }
     if request.id is not None:
         answer["id"] = request.id
+    try:
+        text = orjson.dumps(answer, option=_NUMPY)
+        if b"null" not in text:
+            return text
+    except orjson.JSONEncodeError:  # an array in another order than C's
+        pass
+    # What is not finite became null (or the caller's id says so): tokens are written instead.
+    for tensor in outputs:
+        if isinstance(tensor["data"], np.ndarray):
+            tensor["data"] = orjson.Fragment(array_text(tensor["data"]))
     return orjson.dumps(answer)
 
 
 def _tensor(name: str, datatype: DType, array: np.ndarray) -> dict[str, object]:
+    """One output; numbers stay an array, which orjson writes in the same pass as the rest."""
     if datatype is DType.FP16:
         raise MaasError(
             ErrorKind.UNIMPLEMENTED,
@@ -59,9 +71,11 @@ def _tensor(name: str, datatype: DType, array: np.ndarray) -> dict[str, object]:
         )
     return {
         "name": name,
-        "datatype": datatype.value,
+        "datatype": datatype.text,
         "shape": array.shape,
-        "data": orjson.Fragment(array_text(array.reshape(-1))),
+        "data": orjson.Fragment(array_text(array.reshape(-1)))
+        if array.dtype.kind == "O"
+        else array.reshape(-1),
     }
 
 

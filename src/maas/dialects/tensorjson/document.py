@@ -23,9 +23,12 @@ LARGE_BYTES = 16 * 1024
 """Bodies above it are read through simdjson's proxies; about where those become the faster."""
 MAX_DEPTH = 100
 """How deep lists and objects may be nested."""
-MAX_VALUES = 1 << 21
+MAX_VALUES = 1 << 23
+"""Values of one body: simdjson holds 16 bytes and more for each, so that a body of `0,0,0,…` would
+take fourteen times its own size."""
+MAX_OBJECTS = 1 << 21
 """Values that may become Python objects: at 32 bytes each they take as much as the largest body.
-Numbers in regular arrays are no such objects and are not counted."""
+Numbers in regular arrays never do, and are bounded by `MAX_VALUES` alone."""
 
 _OBJECTS = (dict, simdjson.Object)
 _ARRAYS = (list, simdjson.Array)
@@ -70,19 +73,15 @@ class Document:
         """The value as Python objects.
 
         Raises:
-            MaasError: TOO_LARGE beyond `MAX_VALUES`.
+            MaasError: TOO_LARGE beyond `MAX_OBJECTS`.
         """
         if isinstance(value, simdjson.Array):
-            self._check_values()
+            _check_objects(self.outline)
             return value.as_list()
         if isinstance(value, simdjson.Object):
-            self._check_values()
+            _check_objects(self.outline)
             return value.as_dict()
         return value
-
-    def _check_values(self) -> None:
-        if self.outline is not None:
-            _check_values(self.outline)
 
 
 def is_object(value: Any) -> bool:
@@ -111,6 +110,8 @@ def read(body: bytes) -> Document:
     if len(body) > LARGE_BYTES:
         outline = Outline(body)
         _check_depth(outline)
+        if outline.may_hold_more_than(MAX_VALUES):
+            raise _too_many(MAX_VALUES, "values")
         root = _read_large(body, outline)
     else:
         if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
@@ -125,20 +126,20 @@ def read(body: bytes) -> Document:
 
 
 def _check_depth(outline: Outline) -> None:
-    depth = outline.depth()
-    if depth > MAX_DEPTH:
-        raise invalid(
-            f"the body nests lists and objects {depth} deep; expected at most {MAX_DEPTH}"
-        )
+    if outline.deeper_than(MAX_DEPTH):
+        raise invalid(f"the body nests lists and objects more than {MAX_DEPTH} deep")
 
 
-def _check_values(outline: Outline) -> None:
-    if outline.values > MAX_VALUES:
-        raise MaasError(
-            ErrorKind.TOO_LARGE,
-            f"the body holds more than {MAX_VALUES} values that are not a regular array of "
-            "numbers; send fewer rows in one call",
-        )
+def _check_objects(outline: Outline | None) -> None:
+    if outline is not None and outline.may_hold_more_than(MAX_OBJECTS):
+        raise _too_many(MAX_OBJECTS, "values that are not a regular array of finite numbers")
+
+
+def _too_many(most: int, what: str) -> MaasError:
+    return MaasError(
+        ErrorKind.TOO_LARGE,
+        f"the body holds more than {most} {what}; send fewer rows in one call",
+    )
 
 
 def _read_large(body: bytes, outline: Outline) -> Any:
@@ -165,7 +166,7 @@ def _read_refused(body: bytes, reason: str, outline: Outline) -> Any:
         raise invalid(f"the body is not UTF-8 at byte {error.start}; expected UTF-8 JSON") from None
     if not _may_hold_more(body, reason):
         raise invalid(f"the body is not valid JSON: {reason.rstrip('. ')}")
-    _check_values(outline)
+    _check_objects(outline)
     try:
         root = json.loads(text, parse_float=_finite)
         if b"\\u" in body:

@@ -162,5 +162,5 @@ def _to_bytes(leaves: list[Any], shape: Sequence[int], spec: TensorSpec, what: s
 def _show(value: Any) -> str:
     if isinstance(value, dict):
         return "an object"
-    text = json.dumps(value, ensure_ascii=False)
+    text = json.dumps(value[:40] if isinstance(value, str) else value, ensure_ascii=False)
     return text if len(text) <= 40 else text[:40] + "…"

@@ -16,38 +16,58 @@ MAX_STRINGS = 4_096
 """Strings beyond which `after` does not look for a key: such a body is no array of numbers."""
 
 _NUMBERS = b"0123456789+-.eE \t\r\n"
-_NO_BRACKETS = bytes(sorted(set(range(256)) - set(b"[]{}")))
-_CLOSING_BIT = 4  # set in ] and }, clear in [ and {
+_NEITHER_BRACKET_NOR_QUOTE = bytes(sorted(set(range(256)) - set(b'[]{}"')))
+_CHUNK = 1 << 18
+_QUOTE = ord('"')
+_STRUCTURE = np.zeros(256, np.int8)
+_STRUCTURE[[ord("["), ord("{")]] = 1
+_STRUCTURE[[ord("]"), ord("}")]] = -1
+_STRUCTURE.flags.writeable = False
 
 
 class Outline:
     """The outline of one JSON text.
 
-    Only texts that a parser accepts have a meaningful one; any bytes may be given.
+    Only texts that a parser accepts have a meaningful one; any bytes may be given. Memory beside
+    the outline itself is bounded, however hostile the text.
 
     Args:
         body: the JSON text, UTF-8.
     """
 
-    __slots__ = ("_pieces", "_text", "values")
+    __slots__ = ("_outline", "_text")
 
     def __init__(self, body: bytes):
         if b"\\" in body:
             # Within strings only, so that a quote afterwards always begins or ends one.
             body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
         self._text = body
-        outline = body.translate(None, _NUMBERS)
-        self._pieces = outline.split(b'"')
-        self.values = 1 + outline.count(b",") + outline.count(b"[") + outline.count(b"{")
-        """An upper bound of the number of values in the text."""
+        self._outline = body.translate(None, _NUMBERS)
 
-    def depth(self) -> int:
-        """How deep lists and objects are nested; brackets inside strings do not count."""
-        brackets = b"".join(self._pieces[::2]).translate(None, _NO_BRACKETS)
-        if not brackets:
-            return 0
-        steps = 1 - ((np.frombuffer(brackets, np.uint8) & _CLOSING_BIT) >> 1).astype(np.int8)
-        return int(steps.cumsum(dtype=np.int64).max())
+    def may_hold_more_than(self, values: int) -> bool:
+        """Whether the text may hold more values than that; False is certain."""
+        outline = self._outline
+        if len(outline) < values:
+            return False
+        return 1 + outline.count(b",") + outline.count(b"[") + outline.count(b"{") > values
+
+    def deeper_than(self, depth: int) -> bool:
+        """Whether lists and objects nest deeper; brackets inside strings do not count."""
+        brackets = self._outline.translate(None, _NEITHER_BRACKET_NOR_QUOTE)
+        if len(brackets) <= depth:
+            return False
+        reached, inside = 0, 0
+        for start in range(0, len(brackets), _CHUNK):
+            chunk = np.frombuffer(brackets[start : start + _CHUNK], np.uint8)
+            # How many quotes came before, modulo 256: odd within a string.
+            quotes = (chunk == _QUOTE).cumsum(dtype=np.uint8) + np.uint8(inside)
+            steps = _STRUCTURE[chunk] * ((quotes & 1) == 0)
+            depths = steps.cumsum(dtype=np.int32)
+            if reached + int(depths.max()) > depth:
+                return True
+            reached += int(depths[-1])
+            inside = int(quotes[-1]) & 1
+        return False
 
     def after(self, key: str) -> list[bytes]:
         """The outlines of what follows each occurrence of a key, in document order.
@@ -55,9 +75,9 @@ class Outline:
         Each begins with the key's colon and ends at the next string. Empty where the text is
         mostly strings, and where the key is written with escapes.
         """
-        pieces, text = self._pieces, self._text
-        if len(pieces) > 2 * MAX_STRINGS:
+        if self._outline.count(b'"') > 2 * MAX_STRINGS:
             return []
+        pieces, text = self._outline.split(b'"'), self._text
         name = key.encode("utf-8")
         found = []
         closing = -1

@@ -32,17 +32,34 @@ JSON = st.recursive(
 
 @given(JSON, st.booleans())
 def test_depth_is_exact_whatever_the_strings_hold(value, ascii_only):
-    assert Outline(json.dumps(value, ensure_ascii=ascii_only).encode()).depth() == depth_of(value)
+    outline = Outline(json.dumps(value, ensure_ascii=ascii_only).encode())
+    depth = depth_of(value)
+    assert not outline.deeper_than(depth)
+    assert depth == 0 or outline.deeper_than(depth - 1)
+
+
+def test_depth_is_followed_through_a_long_text():
+    """Strings, quotes and lists that begin in one chunk and end in another."""
+    for length in (1 << 18, (1 << 18) + 1, 3 << 18):
+        text = b'{"a": ["' + b"]" * length + b'", [' + b"[]," * length + b'[["[["]]]]}'
+        assert not Outline(text).deeper_than(5)
+        assert Outline(text).deeper_than(4)
 
 
 @given(JSON)
-def test_values_is_an_upper_bound(value):
+def test_values_are_never_undercounted(value):
     def count(value):
         if isinstance(value, dict):
             value = list(value.values())
         return 1 + sum(map(count, value)) if isinstance(value, list) else 1
 
-    assert Outline(json.dumps(value).encode()).values >= count(value)
+    assert Outline(json.dumps(value).encode()).may_hold_more_than(count(value) - 1)
+
+
+def test_numbers_and_long_strings_are_not_overcounted():
+    text = json.dumps({"v": [1.5] * 100, "s": "x" * 1_000}).encode()
+    assert Outline(text).may_hold_more_than(101)
+    assert not Outline(text).may_hold_more_than(103)
 
 
 @pytest.mark.parametrize("shape", [(1,), (3,), (0,), (2, 0), (2, 3), (1, 1, 1), (2, 3, 4), (5, 1)])

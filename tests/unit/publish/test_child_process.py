@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from maas.core.errors import ErrorKind, MaasError
+from maas.publish.child_process import run_child
+from maas.publish.messages import Job
+from maas.settings import MIB, PublishSettings
+
+SPEAK = """
+import sys
+from maas.publish.messages import Failure, Progress, write_message
+def say(text):
+    write_message(sys.stdout.buffer, Failure("internal", text))
+"""
+
+
+@pytest.fixture
+def job(tmp_path, linear):
+    (tmp_path / "artifact").mkdir()
+    (tmp_path / "m.onnx").write_bytes(linear().SerializeToString())
+    return Job(
+        format="onnx",
+        source=str(tmp_path / "m.onnx"),
+        entry="",
+        sample="",
+        sample_name="",
+        artifact=str(tmp_path / "artifact"),
+        samples=256,
+        cpu_s=600,
+        file_bytes=1 << 30,
+    )
+
+
+def failure(job, code, environ=os.environ, **settings) -> MaasError:
+    with pytest.raises(MaasError) as caught:
+        run_child(
+            job,
+            PublishSettings(**settings),
+            lambda *_: None,
+            command=("-c", SPEAK + code),
+            environ=environ,
+        )
+    return caught.value
+
+
+def test_a_job_and_its_progress(job):
+    heard = []
+    finding = run_child(job, PublishSettings(), lambda *event: heard.append(event))
+    assert finding.engine == "onnx"
+    assert [stage for stage, _, _ in heard] == ["scan", "inspect", "prove", "time"]
+    fractions = [fraction for _, _, fraction in heard]
+    assert fractions == sorted(fractions)
+
+
+def test_its_own_errors_arrive(job, tmp_path):
+    (tmp_path / "m.onnx").write_bytes(b"\x08\x09\x3a\x02\xff\xff")
+    with pytest.raises(MaasError, match="cut off or damaged") as caught:
+        run_child(job, PublishSettings(), lambda *_: None)
+    assert caught.value.kind is ErrorKind.INVALID_ARGUMENT
+
+
+def test_a_file_limit_is_an_error_and_not_a_crash(job):
+    small = Job(**{**{f: getattr(job, f) for f in job.__struct_fields__}, "file_bytes": 10})
+    with pytest.raises(MaasError, match="could not be written") as caught:
+        run_child(small, PublishSettings(), lambda *_: None)
+    assert caught.value.kind is ErrorKind.RESOURCE_EXHAUSTED
+
+
+def test_a_crash(job):
+    error = failure(job, "import os; os.kill(os.getpid(), 11)")
+    assert error.kind is ErrorKind.INVALID_ARGUMENT
+    assert "died with SIGSEGV" in error.message
+
+
+def test_last_words_are_one_sentence_without_paths(job, tmp_path):
+    error = failure(job, f"raise SystemExit('no luck in {tmp_path}/x')")
+    assert "died with exit code 1 while examining it: no luck in …" in error.message
+    assert str(tmp_path) not in error.message
+
+
+def test_a_child_that_takes_too_long(job):
+    error = failure(job, "import time; time.sleep(600)", inspect_s=1.0)
+    assert error.kind is ErrorKind.DEADLINE_EXCEEDED
+    assert "longer than 1 s" in error.message
+
+
+def test_a_child_that_takes_too_much_memory(job):
+    code = "import time; held = bytearray(300 << 20); time.sleep(600)"
+    error = failure(job, code, inspect_bytes=200 * MIB)
+    assert error.kind is ErrorKind.RESOURCE_EXHAUSTED
+    assert "more than 200 MiB" in error.message
+
+
+def test_memory_of_its_children_counts(job):
+    code = """
+import subprocess, sys
+subprocess.run([sys.executable, "-c", "import time; h = bytearray(300 << 20); time.sleep(600)"])
+"""
+    assert failure(job, code, inspect_bytes=200 * MIB).kind is ErrorKind.RESOURCE_EXHAUSTED
+
+
+@pytest.mark.parametrize("junk", [b"\xff" * 64, b"\x04\x00\x00\x00abcd", b"hello"])
+def test_nonsense_on_its_output(job, junk):
+    error = failure(job, f"sys.stdout.buffer.write({junk!r})")
+    assert error.kind is ErrorKind.INVALID_ARGUMENT
+
+
+def test_its_environment_holds_no_secret(job):
+    environ = {**os.environ, "MAAS_OWNER_KEY": "hush", "AWS_SECRET_ACCESS_KEY": "hush"}
+    error = failure(job, "import os; say(' '.join(sorted(os.environ)))", environ)
+    assert "OMP_NUM_THREADS" in error.message
+    assert "MAAS_OWNER_KEY" not in error.message
+    assert "AWS_SECRET_ACCESS_KEY" not in error.message
+
+
+def test_its_folder_is_empty_and_goes(job):
+    error = failure(job, "import os; say(os.getcwd() + ' ' + str(os.listdir()))")
+    place, _, listing = error.message.partition(" ")
+    assert listing == "[]"
+    assert not Path(place).exists()
+
+
+def test_what_it_leaves_running_is_killed(job):
+    code = """
+import subprocess
+left = subprocess.Popen(["sleep", "600"], stdin=-3, stdout=-3, stderr=-3)
+say(str(left.pid))
+"""
+    pid = int(failure(job, code).message)
+    for _ in range(100):
+        status = Path(f"/proc/{pid}/stat")
+        if not status.exists() or status.read_text().split()[2] == "Z":
+            return
+        time.sleep(0.05)
+    raise AssertionError("it still runs")
+
+
+def test_it_binds_its_own_hands(job):
+    code = f"""
+import ctypes, resource
+from maas.publish.child import bind_hands
+from maas.publish.messages import Job
+bind_hands(Job(**{ {f: getattr(job, f) for f in job.__struct_fields__}!r}))
+prctl = ctypes.CDLL(None).prctl
+say(str([prctl(39, 0, 0, 0, 0), resource.getrlimit(resource.RLIMIT_CORE)[0],
+         resource.getrlimit(resource.RLIMIT_CPU)[0], resource.getrlimit(resource.RLIMIT_FSIZE)[0]]))
+"""
+    assert failure(job, code).message == str([1, 0, job.cpu_s, job.file_bytes])
