@@ -267,7 +267,11 @@ class Load:
     def __enter__(self) -> Load:
         for thread in self._threads:
             thread.start()
-        wait_until(lambda: self.answers.total() > 20, 20, "the first answers")
+        try:
+            self.more(20)
+        except AssertionError:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -197,7 +197,11 @@ class Control:
             await wait_for(self._manager.progress, 0.05)
         owner_file = "" if self._settings.keys.owner else str(self._owner_file())
         text = banner(
-            self._info(), owner_file, self._owner_made, self._example(), sorted(self._manager.serving)
+            self._info(),
+            owner_file,
+            self._owner_made,
+            self._example(),
+            sorted(self._manager.serving),
         )
         self._supervisor.say(op="ready", banner=text)
 

@@ -7,15 +7,19 @@ they are taken back through the steps before it where those can be inverted.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from maas.publish.draw_thresholds import threshold_rows
+from maas.runtimes.estimator import answer, outputs_of
 
 MOST_MEMBERS = 64
 """Members of an ensemble that are asked."""
+MOST_ASKED = 64
+"""Columns that are tried with a missing value one by one."""
 
 
 def draw_rows(estimator: Any, width: int, count: int, seed: int = 0) -> np.ndarray:
@@ -30,6 +34,8 @@ def draw_rows(estimator: Any, width: int, count: int, seed: int = 0) -> np.ndarr
     Returns:
         float64 [count, width]; NaN in some where the estimator takes missing values.
     """
+    from sklearn.utils import get_tags
+
     rng = np.random.default_rng(seed)
     sets = [rows for rows in _sets(estimator, width, count, rng) if rows.shape[1:] == (width,)]
     sets = [rows[np.isfinite(rows).all(axis=1)] for rows in sets]
@@ -43,19 +49,37 @@ def draw_rows(estimator: Any, width: int, count: int, seed: int = 0) -> np.ndarr
     rows[between] = (rows[between] + rows[rng.permutation(count)[: between.sum()]]) / 2
     # As float32: two values of a grid average to a threshold, which rounding would then cross.
     rows[between] = rows[between].astype(np.float32)
-    tags = _input_tags(estimator)
-    if getattr(tags, "positive_only", False):
+    if get_tags(estimator).input_tags.positive_only:
         rows = np.abs(rows)
-    if getattr(tags, "allow_nan", False):
-        holes = (rng.random(rows.shape) < 0.25) & (rng.random((count, 1)) < 0.4)
-        rows[holes] = np.nan
+    open_columns = _columns_that_may_be_missing(estimator, rows[:1])
+    holes = (rng.random(rows.shape) < 0.25) & (rng.random((count, 1)) < 0.4)
+    rows[holes & open_columns] = np.nan
     return rows
 
 
-def _input_tags(estimator: Any) -> Any:
-    from sklearn.utils import get_tags
+def _columns_that_may_be_missing(estimator: Any, row: np.ndarray) -> np.ndarray:
+    """Which columns may hold NaN: bool [width]. Found by asking, since pipelines do not say."""
+    width = row.shape[1]
+    if _answers(estimator, np.full_like(row, np.nan)):
+        return np.ones(width, dtype=bool)
+    if width > MOST_ASKED:
+        return np.zeros(width, dtype=bool)
+    found = np.zeros(width, dtype=bool)
+    for column in range(width):
+        asked = row.copy()
+        asked[:, column] = np.nan
+        found[column] = _answers(estimator, asked)
+    return found
 
-    return get_tags(estimator).input_tags
+
+def _answers(estimator: Any, rows: np.ndarray) -> bool:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            answer(estimator, outputs_of(estimator), rows)
+        except Exception:  # noqa: BLE001  (an estimator may raise anything; that is the answer)
+            return False
+    return True
 
 
 def _sets(step: Any, width: int, n: int, rng: np.random.Generator) -> Iterator[np.ndarray]:

@@ -44,7 +44,7 @@ def read_sample(
     try:
         columns = readers[ending](path, specs)
         return {spec.name: _fit(spec, columns, most) for spec in specs}
-    except (ValueError, TypeError, KeyError, RecursionError, OverflowError, EOFError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError, EOFError, csv.Error) as error:
         wanted = ", ".join(describe_spec(spec) for spec in specs)
         raise invalid(
             f"the sample {name[-40:]!r} does not hold rows for this model; expected {wanted}"
@@ -110,6 +110,8 @@ def _csv(path: Path, specs: tuple[TensorSpec, ...]) -> dict[str, Any]:
     except UnicodeDecodeError:
         text = data.decode("gb18030")
     rows = [row for row in csv.reader(io.StringIO(text)) if row]
+    if not rows:
+        raise ValueError("no rows")
     names = {spec.name for spec in specs}
     if names & set(rows[0]):
         return {name: [row[rows[0].index(name)] for row in rows[1:]] for name in names}

@@ -35,12 +35,12 @@ from maas.serving.policy import (
     serving_version,
 )
 from maas.serving.recovery import restart_delay, too_many_load_crashes
-from maas.serving.versions import HostEntry, VersionEntry
+from maas.serving.roster import SHARED, Roster
+from maas.serving.versions import VersionEntry
 from maas.settings import ServingSettings
 
 log = logging.getLogger("maas.manager")
 
-SHARED = "host-1"
 TICK_S = 0.5
 WANTED = 4
 """Versions of one model that stay loaded only because callers have asked for them by number."""
@@ -80,16 +80,14 @@ class Manager:
         self._clock = clock
         self._fleet: Fleet | None = None
         self._models: dict[str, ModelRecord] = {}
-        self.versions: dict[ServableId, VersionEntry] = {}
-        self.hosts: dict[str, HostEntry] = {}
+        self._wake = asyncio.Event()
+        self._roster = Roster(run, clock, self._wake.set, self._listed)
+        self.versions = self._roster.versions
+        self.hosts = self._roster.hosts
         self.serving: dict[str, int] = {}
         self._wanted: dict[str, list[int]] = {}
-        self._numbered = 1
         self._stale = True
-        self._dirty = True
-        self._wake = asyncio.Event()
         self.progress = asyncio.Event()
-        self.number = 0
         self.keys = 0
         self.looks = 0
 
@@ -111,11 +109,16 @@ class Manager:
         return self.keys
 
     @property
+    def number(self) -> int:
+        """Of the newest plan written."""
+        return self._roster.number
+
+    @property
     def settled(self) -> bool:
         """Whether the registry has been read and every version is where it should be."""
         return (
             self.looks > 0
-            and not self._dirty
+            and not self._roster.dirty
             and not any(
                 entry.state in (ServableState.START, ServableState.LOADING)
                 or (entry.state is ServableState.AVAILABLE and not self._routed(entry))
@@ -132,7 +135,7 @@ class Manager:
     @property
     def pending(self) -> bool:
         """Whether something has changed that no plan says yet."""
-        return self._dirty
+        return self._roster.dirty
 
     def changed(self) -> Changed:
         """What a process should hold now."""
@@ -149,19 +152,19 @@ class Manager:
             return
         entry.memory_bytes = message.memory_bytes
         entry.recovering = False
-        self._set(entry, ServableState.AVAILABLE)
+        self._roster.set(entry, ServableState.AVAILABLE)
 
     def on_failed(self, host_id: str, message: Failed) -> None:
         """A host could not load a version."""
         entry = self.versions.get(ServableId(message.name, message.version))
         if entry is not None and entry.host == host_id:
-            self._give_up(entry, message.reason)
+            self._roster.give_up(entry, message.reason)
 
     def on_unloaded(self, host_id: str, message: Unloaded) -> None:
         """A version is gone from its host."""
         entry = self.versions.get(ServableId(message.name, message.version))
         if entry is not None and entry.host == host_id and entry.state is ServableState.UNLOADING:
-            self._ended(entry)
+            self._roster.ended(entry)
 
     def on_want(self, message: Want) -> None:
         """A caller asks for a version that is not loaded."""
@@ -202,9 +205,9 @@ class Manager:
         held = [self.versions[one] for one in host.holds if one in self.versions]
         if asked or not held:
             for entry in held:
-                self._ended(entry)
+                self._roster.ended(entry)
             del self.hosts[host_id]
-            self._touch()
+            self._roster.touch()
             return
         now = self._clock()
         host.crashes = [*host.crashes[-9:], now]
@@ -213,18 +216,20 @@ class Manager:
         log.warning("%s ended (%s); it is started again", host_id, reason)
         for entry in held:
             if entry.state is ServableState.UNLOADING:
-                self._ended(entry)
+                self._roster.ended(entry)
                 continue
             if entry.state is ServableState.LOADING and not entry.recovering:
                 entry.load_crashes += 1
                 if too_many_load_crashes(entry.load_crashes, host.dedicated):
                     if host.dedicated:
-                        self._give_up(entry, f"its process ended while loading it ({reason})")
+                        self._roster.give_up(
+                            entry, f"its process ended while loading it ({reason})"
+                        )
                         continue
                     entry.alone = True
             entry.recovering = entry.recovering or entry.state is ServableState.AVAILABLE
-            self._set(entry, ServableState.LOADING, f"its process ended ({reason})")
-        self._touch()
+            self._roster.set(entry, ServableState.LOADING, f"its process ended ({reason})")
+        self._roster.touch()
 
     # What it does
 
@@ -249,7 +254,7 @@ class Manager:
         self._decide()
         self._finish_unloads()
         self._expire_loads()
-        if self._dirty:
+        if self._roster.dirty:
             self._publish_plan()
         await self._drive(fleet)
         self.progress.set()
@@ -277,7 +282,7 @@ class Manager:
             if self.versions[servable].state is ServableState.END:
                 del self.versions[servable]
         self.looks += 1
-        self._touch()
+        self._roster.touch()
 
     def _decide(self) -> None:
         by_name: dict[str, list[VersionEntry]] = {}
@@ -299,12 +304,12 @@ class Manager:
                     break
                 entry = self.versions[ServableId(name, action.version)]
                 if isinstance(action, Load):
-                    self._load(entry)
+                    self._roster.load(entry)
                 else:
-                    self._set(entry, ServableState.UNLOADING)
+                    self._roster.set(entry, ServableState.UNLOADING)
             for entry in entries:
                 if entry.alone and entry.host == SHARED:
-                    self._move(entry)
+                    self._roster.move(entry)
 
     def _route(self, name: str, model: ModelRecord | None, entries: list[VersionEntry]) -> None:
         acknowledged = self._acknowledged()
@@ -331,7 +336,7 @@ class Manager:
                 del self.serving[name]
             else:
                 self.serving[name] = serving
-            self._touch()
+            self._roster.touch()
 
     def _snapshots(
         self, name: str, entries: Iterable[VersionEntry], aspired: frozenset[int]
@@ -347,31 +352,6 @@ class Manager:
             for entry in entries
         ]
 
-    def _load(self, entry: VersionEntry) -> None:
-        host = self._host_for(entry)
-        host.holds.add(entry.id)
-        entry.host = host.id
-        entry.started = self._clock()
-        self._set(entry, ServableState.LOADING)
-
-    def _move(self, entry: VersionEntry) -> None:
-        self.hosts[SHARED].holds.discard(entry.id)
-        entry.recovering = entry.recovering or entry.state is ServableState.AVAILABLE
-        self._load(entry)
-
-    def _host_for(self, entry: VersionEntry) -> HostEntry:
-        if not entry.dedicated and SHARED in self.hosts:
-            return self.hosts[SHARED]
-        if entry.dedicated:
-            self._numbered += 1
-            host_id = f"host-{self._numbered}"
-        else:
-            host_id = SHARED
-        socket = str(self._run / f"{host_id}.sock")
-        host = self.hosts[host_id] = HostEntry(host_id, socket, entry.dedicated)
-        host.restart_at = self._clock()
-        return host
-
     def _finish_unloads(self) -> None:
         acknowledged = self._acknowledged()
         for entry in self.versions.values():
@@ -381,8 +361,8 @@ class Manager:
             if entry.id in host.holds and (acknowledged is None or entry.since <= acknowledged):
                 host.holds.discard(entry.id)
                 if not host.running:
-                    self._ended(entry)
-                self._touch()
+                    self._roster.ended(entry)
+                self._roster.touch()
 
     def _expire_loads(self) -> None:
         now = self._clock()
@@ -392,11 +372,11 @@ class Manager:
                 and now - entry.started > self._settings.load_s
                 and not entry.failed
             ):
-                self._give_up(entry, f"it did not load within {self._settings.load_s:g} s")
+                self._roster.give_up(entry, f"it did not load within {self._settings.load_s:g} s")
 
     def _publish_plan(self) -> None:
-        self._dirty = False
-        self.number += 1
+        self._roster.dirty = False
+        self._roster.number += 1
         plan = build_plan(
             self._epoch, self.number, self.versions, self.hosts, self._models, self.serving
         )
@@ -414,35 +394,8 @@ class Manager:
                 host.restart_at = None
                 await fleet.start(HostSpec(host.id, host.incarnation))
 
-    def _give_up(self, entry: VersionEntry, reason: str) -> None:
-        log.warning("%s is not loaded: %s", entry.id, reason)
-        entry.failed = True
-        entry.recovering = False
-        host = self.hosts.get(entry.host)
-        if host is not None:
-            host.holds.discard(entry.id)
-        entry.host = ""
-        self._set(entry, ServableState.END, reason)
-
-    def _ended(self, entry: VersionEntry) -> None:
-        host = self.hosts.get(entry.host)
-        if host is not None:
-            host.holds.discard(entry.id)
-        entry.host = ""
-        entry.recovering = False
-        self._set(entry, ServableState.END)
-        if entry.record.name not in self._models or not any(
-            version.version == entry.record.version
-            for version in self._models[entry.record.name].versions
-        ):
-            self.versions.pop(entry.id, None)
-
-    def _set(self, entry: VersionEntry, state: ServableState, reason: str = "") -> None:
-        entry.state = state
-        entry.reason = reason
-        entry.since = self.number + 1
-        self._touch()
-
-    def _touch(self) -> None:
-        self._dirty = True
-        self._wake.set()
+    def _listed(self, servable: ServableId) -> bool:
+        model = self._models.get(servable.name)
+        return model is not None and any(
+            version.version == servable.version for version in model.versions
+        )

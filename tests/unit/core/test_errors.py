@@ -7,7 +7,11 @@ from maas.core.errors import ErrorKind, MaasError, invalid, not_found
 
 def test_an_error_carries_its_kind_and_sentence() -> None:
     error = MaasError(ErrorKind.RESOURCE_EXHAUSTED, "try again", retry_after_s=2.0)
-    assert (error.kind, error.message, error.retry_after_s) == ("resource_exhausted", "try again", 2)
+    assert (error.kind, error.message, error.retry_after_s) == (
+        "resource_exhausted",
+        "try again",
+        2,
+    )
     assert str(error) == "try again"
 
 

@@ -14,9 +14,9 @@ from maas.core.identity import (
 )
 
 NAMES = ["iris", "a", "9", "Iris-2.1_b", "x" * 128, "v1.0", "模型", "文本分类-3", "модель", "نموذج",
-         "モデル", "모델", "größe", "ÉTÉ", "μοντέλο", "מודל"]  # fmt: skip
-MARKED = ["मॉडल", "แบบจำลอง", "மாதிரி", "মডেল"]
-"""Hindi, Thai, Tamil and Bengali for "model": their vowels are combining marks."""
+         "モデル", "모델", "größe", "ÉTÉ", "μοντέλο", "מודל", "แบบจำลอง"]  # fmt: skip
+MARKED = ["मॉडल", "மாதிரி", "মডেল", "รุ่น"]
+"""Hindi, Tamil and Bengali for "model", Thai for "version": their vowels are combining marks."""
 ATTACKS = [
     "", ".", "..", "../", "../etc/passwd", "a/b", "a\\b", "%2e%2e", "%252e%252e", "iris\x00",
     "\x00", "file:///etc/passwd", " iris", "iris ", "iris/", "iris\n", "iris\r\n", "\tiris",

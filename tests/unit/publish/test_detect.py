@@ -85,7 +85,7 @@ def test_pickles_inside_zips(refusal, canary):
     ("data", "said"),
     [
         (b"", "is empty"),
-        (gzip.compress(b"x"), "gzip-compressed"),
+        (gzip.compress(b"x", mtime=0), "gzip-compressed"),
         (b"\x89HDF\r\n\x1a\n" + bytes(64), "Keras .h5"),
         (b"GGUF" + bytes(64), "GGUF"),
         (struct.pack("<Q", 16) + json.dumps({"a": 1}).encode().ljust(16), "safetensors"),
@@ -103,6 +103,7 @@ def test_pickles_inside_zips(refusal, canary):
         (zipped(a_dot_txt=b"hello"), "without skops's schema.json"),
         (b"PK\x03\x04" + bytes(20), "cut off or damaged"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "bytes",
 )
 def test_what_is_refused_says_what_it_looks_like(refusal, data, said):
     message = refusal(data, "model.onnx")

@@ -27,7 +27,7 @@ FAR = X * 100 + 5000
     [
         LogisticRegression(max_iter=2000),
         make_pipeline(StandardScaler(), SVC()),
-        make_pipeline(MinMaxScaler(), LogisticRegression()),
+        make_pipeline(MinMaxScaler(), LogisticRegression(max_iter=2000)),
         make_pipeline(StandardScaler(), DecisionTreeClassifier()),
         KNeighborsClassifier(),
         RandomForestClassifier(5),
@@ -52,13 +52,13 @@ def test_rows_sit_on_both_sides_of_every_threshold():
 
 
 def test_missing_values_only_where_they_are_taken():
-    assert not np.isnan(draw_rows(LogisticRegression().fit(X, Y), 4, 256)).any()
-    imputed = make_pipeline(SimpleImputer(), LogisticRegression()).fit(X, Y)
+    assert not np.isnan(draw_rows(LogisticRegression(max_iter=2000).fit(X, Y), 4, 256)).any()
+    imputed = make_pipeline(SimpleImputer(), LogisticRegression(max_iter=2000)).fit(X, Y)
     assert np.isnan(draw_rows(imputed, 4, 256)).any()
 
 
 def test_the_same_seed_draws_the_same_rows():
-    model = LogisticRegression().fit(X, Y)
+    model = LogisticRegression(max_iter=2000).fit(X, Y)
     np.testing.assert_array_equal(draw_rows(model, 4, 64), draw_rows(model, 4, 64))
 
 

@@ -6,6 +6,8 @@ import io
 import json
 import os
 import pickle
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -198,3 +200,13 @@ def test_truncated_files(published, iris, linear):
 def test_nothing_refused_leaves_a_version(published, registry, canary):
     refused(published, pickle.dumps(canary), "m.skops")
     assert registry.models().models == ()
+
+
+def test_the_parent_imports_no_framework():
+    code = (
+        "import sys; import maas.publish.pipeline;"
+        "print([m for m in ('onnxruntime', 'onnx', 'sklearn', 'skops', 'scipy', 'skl2onnx')"
+        " if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -26,6 +26,7 @@ from maas.dialects.tensorjson.document import Document, is_array, is_object, rea
 
 BINARY_ONLY = frozenset({"FP16", "BF16"})
 """Datatypes that have no JSON form."""
+_WHOLE = frozenset({int})
 
 
 def decode_infer(body: bytes, view: ModelView) -> InferRequest:
@@ -38,6 +39,9 @@ def decode_infer(body: bytes, view: ModelView) -> InferRequest:
     document = read(body)
     root = document.root
     signature = pick_signature(view)
+    if len(root) == 1:  # inputs alone: the commonest request has nothing else to read
+        inputs = _read_inputs(document, signature)
+        return InferRequest(signature, inputs, check_inputs(signature, inputs))
     timeout_s = read_timeout(root)
     outputs, classes = read_outputs(root, signature)
     inputs = _read_inputs(document, signature)
@@ -91,11 +95,11 @@ def _read_tensor(
         _check_source(tensor, what)
     if "data" not in tensor:
         raise invalid(f"{what} has no data; send its values under data, flat or nested")
-    shape = _read_shape(tensor.get("shape"), what)
     data = tensor["data"]
     if not is_array(data):
         raise invalid(f"data of {what} must be a list, flat or nested as its shape")
     array = to_array(document, data, spec, what, outline)
+    shape = _read_shape(tensor.get("shape"), what)
     if array.shape == shape:
         return array
     if array.ndim == 1 or not array.size:
@@ -139,9 +143,7 @@ def _check_source(tensor: Any, what: str) -> None:
 
 def _read_shape(shape: Any, what: str) -> tuple[int, ...]:
     if is_array(shape) and len(shape) <= MAX_RANK:
-        for size in shape:
-            if type(size) is not int or size < 0:
-                break
-        else:
-            return tuple(shape)
+        sizes = tuple(shape)
+        if set(map(type, sizes)) <= _WHOLE and (not sizes or min(sizes) >= 0):
+            return sizes
     raise invalid(f"shape of {what} must be a list of at most {MAX_RANK} whole numbers, 0 or more")

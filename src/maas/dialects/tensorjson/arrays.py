@@ -36,7 +36,7 @@ def to_array(
         MaasError: INVALID_ARGUMENT for lists of unequal lengths, more than `MAX_RANK` axes, or a
             value that does not fit the dtype; TOO_LARGE.
     """
-    if isinstance(value, simdjson.Array):
+    if type(value) is not list and isinstance(value, simdjson.Array):
         if outline is not None:
             array = _regular_numbers(value, spec.dtype, outline)
             if array is not None:

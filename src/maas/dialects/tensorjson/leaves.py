@@ -76,7 +76,7 @@ def leaves_to_array(
             array = np.array([text.encode("utf-8") for text in leaves], dtype)
         else:
             array = np.array(_to_bytes(leaves, shape, spec, what), dtype)
-    return array.reshape(shape)
+    return array if len(shape) == 1 else array.reshape(shape)
 
 
 def position(index: int, shape: Sequence[int]) -> str:

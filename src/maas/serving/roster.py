@@ -1,0 +1,111 @@
+"""The roster: what is loaded where, and the steps by which that changes.
+
+The manager decides; the roster carries a decision out on its own books, keeps each version and its
+host in step, and notes that the plan is behind.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from maas.core.identity import ServableId
+from maas.core.states import ServableState
+from maas.serving.versions import HostEntry, VersionEntry
+
+log = logging.getLogger("maas.manager")
+
+SHARED = "host-1"
+"""The host of every version that needs none of its own."""
+
+
+class Roster:
+    """Versions and hosts, by id.
+
+    Args:
+        run: the run folder, for the hosts' sockets.
+        clock: monotonic seconds.
+        changed: called whenever the plan has fallen behind.
+        listed: whether the registry still has a version.
+    """
+
+    def __init__(
+        self,
+        run: Path,
+        clock: Callable[[], float],
+        changed: Callable[[], None],
+        listed: Callable[[ServableId], bool],
+    ):
+        self._run = run
+        self._clock = clock
+        self._changed = changed
+        self._listed = listed
+        self._numbered = 1
+        self.versions: dict[ServableId, VersionEntry] = {}
+        self.hosts: dict[str, HostEntry] = {}
+        self.number = 0
+        """Of the newest plan written."""
+        self.dirty = True
+        """Whether something has changed that no plan says yet."""
+
+    def load(self, entry: VersionEntry) -> None:
+        """Gives a version a host and lets it be loaded there."""
+        host = self._host_for(entry)
+        host.holds.add(entry.id)
+        entry.host = host.id
+        entry.started = self._clock()
+        self.set(entry, ServableState.LOADING)
+
+    def move(self, entry: VersionEntry) -> None:
+        """Moves a version from the shared host to one of its own; its calls wait meanwhile."""
+        self.hosts[SHARED].holds.discard(entry.id)
+        entry.recovering = entry.recovering or entry.state is ServableState.AVAILABLE
+        self.load(entry)
+
+    def _host_for(self, entry: VersionEntry) -> HostEntry:
+        if not entry.dedicated and SHARED in self.hosts:
+            return self.hosts[SHARED]
+        if entry.dedicated:
+            self._numbered += 1
+            host_id = f"host-{self._numbered}"
+        else:
+            host_id = SHARED
+        socket = str(self._run / f"{host_id}.sock")
+        host = self.hosts[host_id] = HostEntry(host_id, socket, entry.dedicated)
+        host.restart_at = self._clock()
+        return host
+
+    def give_up(self, entry: VersionEntry, reason: str) -> None:
+        """Notes that a version could not be loaded, and why."""
+        log.warning("%s is not loaded: %s", entry.id, reason)
+        entry.failed = True
+        entry.recovering = False
+        host = self.hosts.get(entry.host)
+        if host is not None:
+            host.holds.discard(entry.id)
+        entry.host = ""
+        self.set(entry, ServableState.END, reason)
+
+    def ended(self, entry: VersionEntry) -> None:
+        """Notes that a version is gone from its host."""
+        host = self.hosts.get(entry.host)
+        if host is not None:
+            host.holds.discard(entry.id)
+        entry.host = ""
+        entry.recovering = False
+        self.set(entry, ServableState.END)
+        if not self._listed(entry.id):
+            self.versions.pop(entry.id, None)
+
+    def set(self, entry: VersionEntry, state: ServableState, reason: str = "") -> None:
+        """Moves a version to a state, which the next plan says."""
+        entry.state = state
+        entry.reason = reason
+        entry.since = self.number + 1
+        self.touch()
+
+    def touch(self) -> None:
+        """Notes that the plan is behind."""
+        self.dirty = True
+        self._changed()

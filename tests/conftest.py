@@ -1,0 +1,152 @@
+"""Fixtures for the tests that talk to a real server; a failed one shows the server's log."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+ROOT = str(Path(__file__).parents[1])
+if ROOT not in sys.path:
+    # pytest's importlib mode leaves sys.path alone, and `tests.server` is shared between folders.
+    sys.path.insert(0, ROOT)
+
+from tests import zoo
+from tests.server import Server, serving
+
+Start = Callable[..., Server]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
+    report = yield
+    if report.failed:
+        for value in getattr(item, "funcargs", {}).values():
+            servers = value.servers if hasattr(value, "servers") else [value]
+            for server in servers:
+                if isinstance(server, Server):
+                    report.sections.append((f"log of {server}", server.log()))
+    return report
+
+
+@pytest.fixture(scope="session", params=["envoy", "uvicorn"])
+def front(request: pytest.FixtureRequest) -> str:
+    if request.param == "envoy":
+        from maas.wire.envoy import why_not
+
+        missing = why_not()
+        if missing:
+            pytest.skip(missing)
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def zoo_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder in which the models of `tests.zoo` are published; copied, never served."""
+    folder = tmp_path_factory.mktemp("zoo")
+    files = {
+        "iris": zoo.iris(folder / "iris.skops"),
+        "flowers": zoo.flowers(folder / "flowers.skops"),
+        "words": zoo.words(folder / "words.skops"),
+        "centroid": zoo.centroid(folder / "centroid.skops"),
+        "my_model": zoo.image(folder / "image.onnx"),
+        "counts": zoo.counts(folder / "counts.onnx"),
+        "centred": zoo.centred(folder / "centred.onnx"),
+        "pair": zoo.pair(folder / "pair.onnx"),
+        "花": zoo.affine(folder / "花.onnx", 2),
+    }
+    second = zoo.iris(folder / "second.skops", upside_down=True)
+    with serving(folder / "home", "uvicorn") as server:
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda name: server.publish(files[name], name), files))
+        server.publish(second, "iris", "--alias", "next", "--no-promote")
+        assert server.cli("alias", "iris", "prod", "1").code == 0
+    return folder / "home"
+
+
+@pytest.fixture(scope="session")
+def server(front: str, zoo_home: Path, tmp_path_factory: pytest.TempPathFactory):
+    """One server for all tests of a front, with the whole zoo; a test leaves it as it was."""
+    home = tmp_path_factory.mktemp(front) / "home"
+    shutil.copytree(zoo_home, home)
+    with serving(home, front) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def guarded(front: str, zoo_home: Path, tmp_path_factory: pytest.TempPathFactory):
+    """The same where predictions want a key, and `/predict` and `/classify` have defaults."""
+    home = tmp_path_factory.mktemp(f"{front}-guarded") / "home"
+    shutil.copytree(zoo_home, home)
+    defaults = {"MAAS_DEFAULTS_PREDICT": "iris", "MAAS_DEFAULTS_CLASSIFY": "flowers"}
+    with serving(home, front, "--auth", "required", **defaults) as running:
+        yield running
+
+
+class Starter:
+    """Starts servers for one test, in folders of their own unless it says which."""
+
+    def __init__(self, folder: Path, front: str):
+        self._folder = folder
+        self._front = front
+        self.servers: list[Server] = []
+
+    def __call__(
+        self,
+        *arguments: str,
+        home: Path | None = None,
+        like: Path | None = None,
+        start: bool = True,
+        wait: bool = True,
+        port: int | None = None,
+        **env: str,
+    ) -> Server:
+        """Starts one.
+
+        Args:
+            arguments: of `maas serve`.
+            home: its data folder.
+            like: a data folder to copy into its own.
+            start: whether to start it at all.
+            wait: whether to wait for its banner.
+            port: its port; a free one where None.
+            env: variables of its environment.
+        """
+        home = home or self._folder / f"home{len(self.servers)}"
+        if like is not None:
+            shutil.copytree(like, home)
+        server = Server(home, self._front, arguments, env, port)
+        self.servers.append(server)
+        return server.start(wait=wait) if start else server
+
+
+@pytest.fixture
+def start(tmp_path: Path, front: str) -> Iterator[Starter]:
+    """Starts servers that end with the test; one still running must end well."""
+    starter = Starter(tmp_path, front)
+    try:
+        yield starter
+        for server in starter.servers:
+            if server.process is not None and server.process.poll() is None:
+                server.stop()
+    finally:
+        for server in starter.servers:
+            server.close()
+
+
+@pytest.fixture
+def start_any(tmp_path: Path) -> Iterator[Starter]:
+    """The same where the front makes no difference to what is tested: the lighter one."""
+    starter = Starter(tmp_path, "uvicorn")
+    try:
+        yield starter
+        for server in starter.servers:
+            if server.process is not None and server.process.poll() is None:
+                server.stop()
+    finally:
+        for server in starter.servers:
+            server.close()
