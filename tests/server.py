@@ -380,7 +380,7 @@ def serving(home: Path, front: str, *arguments: str, **env: str) -> Iterator[Ser
         server.close()
 
 
-def send_raw(port: int, data: bytes, timeout_s: float = 15) -> bytes:
+def send_raw(port: int, data: bytes, timeout_s: float = 5) -> bytes:
     """Sends bytes as they are; gives whatever comes until the server closes or goes quiet."""
     with socket.create_connection(("127.0.0.1", port), timeout_s) as connection:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -388,7 +388,7 @@ def send_raw(port: int, data: bytes, timeout_s: float = 15) -> bytes:
         return read_answer(connection, timeout_s)
 
 
-def read_answer(connection: socket.socket, timeout_s: float = 15) -> bytes:
+def read_answer(connection: socket.socket, timeout_s: float = 5) -> bytes:
     """Reads one HTTP/1.1 answer, by its content-length where it has one."""
     connection.settimeout(timeout_s)
     got = b""

@@ -54,6 +54,8 @@ def main() -> None:
     )
     changes: SimpleQueue[Changed] = SimpleQueue()
     plan = read_plan(run)
+    if arguments.id not in plan.hosts:
+        return  # what it was started for has been deleted meanwhile
     loader.follow(plan)
     # Only now is there a socket: a connection to a host means that it has loaded what it could.
     HostSocket(Path(plan.hosts[arguments.id].socket), loader.lookup)

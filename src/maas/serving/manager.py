@@ -253,7 +253,7 @@ class Manager:
             await self._look()
         self._decide()
         self._finish_unloads()
-        self._expire_loads()
+        await self._expire_loads(fleet)
         if self._roster.dirty:
             self._publish_plan()
         await self._drive(fleet)
@@ -364,15 +364,14 @@ class Manager:
                     self._roster.ended(entry)
                 self._roster.touch()
 
-    def _expire_loads(self) -> None:
+    async def _expire_loads(self, fleet: Fleet) -> None:
+        """Gives up what loads for too long, and the host that is stuck in it with it."""
         now = self._clock()
         for entry in self.versions.values():
-            if (
-                entry.state is ServableState.LOADING
-                and now - entry.started > self._settings.load_s
-                and not entry.failed
-            ):
+            if entry.state is ServableState.LOADING and now - entry.started > self._settings.load_s:
+                host_id = entry.host
                 self._roster.give_up(entry, f"it did not load within {self._settings.load_s:g} s")
+                await fleet.kill(host_id)
 
     def _publish_plan(self) -> None:
         self._roster.dirty = False

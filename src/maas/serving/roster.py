@@ -54,7 +54,6 @@ class Roster:
         host = self._host_for(entry)
         host.holds.add(entry.id)
         entry.host = host.id
-        entry.started = self._clock()
         self.set(entry, ServableState.LOADING)
 
     def move(self, entry: VersionEntry) -> None:
@@ -102,6 +101,8 @@ class Roster:
         """Moves a version to a state, which the next plan says."""
         entry.state = state
         entry.reason = reason
+        if state is ServableState.LOADING:
+            entry.started = self._clock()
         entry.since = self.number + 1
         self.touch()
 

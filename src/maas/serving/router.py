@@ -43,6 +43,7 @@ class Router:
         self._incarnations: dict[str, int] = {}
         self._connecting: dict[str, asyncio.Task[None]] = {}
         self._views: dict[ModelRef, ModelView] = {}
+        self._known: dict[ServableId, HostReplica] = {}
         self._changed = asyncio.Event()
 
     @property
@@ -79,6 +80,7 @@ class Router:
             await asyncio.wait(tasks, timeout=connect_s)
         self._plan = plan
         self._views.clear()
+        self._known.clear()
         self._wake()
 
     def _connect(self, host_id: str, host: HostPlan) -> asyncio.Task[None]:
@@ -201,12 +203,13 @@ class Router:
         """
         lost = 0
         while True:
-            replica = self._replica_of(call.servable)
-            if replica is None:
-                replica = await self._wait_for(call)
+            replica = self._known.get(call.servable)
+            if replica is None or not replica.connected:
+                replica = await self._find(call)
             try:
                 return await replica.infer(call)
             except ReplicaLostError:
+                self._known.pop(call.servable, None)
                 lost += replica.connected is False
                 if lost > 1:
                     raise MaasError(
@@ -218,6 +221,14 @@ class Router:
                 await asyncio.sleep(0 if replica.connected is False else RECONNECT_S)
                 if call.context.deadline <= time.monotonic():
                     raise self._too_late(call) from None
+
+    async def _find(self, call: InferCall) -> HostReplica:
+        """The replica of a version, once there is one; the next call finds it at once."""
+        replica = self._replica_of(call.servable)
+        if replica is None:
+            replica = await self._wait_for(call)
+        self._known[call.servable] = replica
+        return replica
 
     def _replica_of(self, servable: ServableId) -> HostReplica | None:
         model = self._plan.models.get(servable.name)

@@ -185,6 +185,7 @@ def _connection_manager() -> dict[str, Any]:
             "idle_timeout": f"{IDLE_S}s",
             "max_headers_count": 100,
         },
+        "http_protocol_options": {"accept_http_10": True, "default_host_for_http_10": "localhost"},
         "http2_protocol_options": {"max_concurrent_streams": 1024},
         "local_reply_config": {
             "body_format": {

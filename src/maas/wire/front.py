@@ -46,7 +46,8 @@ def choose_front(ingress: str, server: ServerSettings, run: Path, settings_file:
     missing = "" if server.front == "uvicorn" else envoy.why_not()
     if server.front == "envoy" and missing:
         raise SettingsError(f"front = envoy: {missing}")
-    environment = {SETTINGS: str(settings_file)}
+    # NumPy's BLAS would start a thread for every core; an ingress multiplies no matrices.
+    environment = {SETTINGS: str(settings_file), "OPENBLAS_NUM_THREADS": "1"}
     base = {"id": ingress, "kind": "ingress", "order": 1}
     if server.front != "uvicorn" and not missing:
         admin = run / ADMIN_SOCKET
