@@ -8,7 +8,7 @@ import requests
 
 _LEAKS = re.compile(
     r"Traceback|site-packages|\.py\b|0x[0-9a-f]{6}|/tmp|/home|/root|/proc|\.sock\b|"
-    r"\b127\.0\.0\.1\b|<class|object at|\bNone\b|std::|onnxruntime_pybind"
+    r"\b127\.0\.0\.1\b|<class|object at 0|\bNone\b|std::|onnxruntime_pybind"
 )
 
 

@@ -121,8 +121,9 @@ def affine(path: Path, factor: float, width: int = 2, ballast: int = 0) -> Path:
     return _save(path, nodes, [("x", ("n", width))], [("y", ("n", width))], constants)
 
 
-def slow(path: Path, steps: int) -> Path:
-    """`x` [n, 2] → `y` = x after so many steps of a loop: a call that takes its time."""
+def slow(path: Path) -> Path:
+    """`x` [n, 1] → `y` = x, after as many steps of work as the largest x says."""
+    side = 128
     body = helper.make_graph(
         [
             helper.make_node("Identity", ["go"], ["go_on"]),
@@ -133,28 +134,26 @@ def slow(path: Path, steps: int) -> Path:
         [
             helper.make_tensor_value_info("step", TensorProto.INT64, []),
             helper.make_tensor_value_info("go", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("square", TensorProto.FLOAT, [128, 128]),
+            helper.make_tensor_value_info("square", TensorProto.FLOAT, [side, side]),
         ],
         [
             helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("next", TensorProto.FLOAT, [128, 128]),
+            helper.make_tensor_value_info("next", TensorProto.FLOAT, [side, side]),
         ],
     )
     nodes = [
-        # The square depends on x, so that nothing of the loop can be worked out beforehand.
         helper.make_node("ReduceMax", ["x"], ["largest"], keepdims=0),
-        helper.make_node("Mul", ["start", "largest"], ["first"]),
-        helper.make_node("Loop", ["steps", "", "first"], ["last"], body=body),
+        helper.make_node("Cast", ["largest"], ["steps"], to=TensorProto.INT64),
+        helper.make_node("Loop", ["steps", "", "start"], ["last"], body=body),
         helper.make_node("ReduceMax", ["last"], ["most"], keepdims=0),
         helper.make_node("Mul", ["most", "zero"], ["nothing"]),
         helper.make_node("Add", ["x", "nothing"], ["y"]),
     ]
     constants = {
-        "steps": np.array(steps, np.int64),
-        "start": np.random.default_rng(0).random((128, 128), np.float32) / 64,
+        "start": np.random.default_rng(0).random((side, side), np.float32) / 64,
         "zero": np.array(0, np.float32),
     }
-    return _save(path, nodes, [("x", ("n", 2))], [("y", ("n", 2))], constants)
+    return _save(path, nodes, [("x", ("n", 1))], [("y", ("n", 1))], constants)
 
 
 def _dump(model: Any, path: Path) -> Path:

@@ -47,6 +47,11 @@ class Signature(Struct, frozen=True, dict=True):
             for spec in self.inputs
         )
 
+    @cached_property
+    def all_floats(self) -> bool:
+        """Whether every input is FP32 or FP64."""
+        return all(spec.dtype in (DType.FP32, DType.FP64) for spec in self.inputs)
+
     def input(self, name: str) -> TensorSpec:
         """The input of that name.
 
@@ -104,7 +109,7 @@ def check_inputs(signature: Signature, inputs: Tensors) -> int:
             )
         shape = array.shape
         own = shape[1:] if batched else shape
-        if own != tail and (fixed or not _fits(own, tail)) or batched and not shape:
+        if (own != tail and (fixed or not _fits(own, tail))) or (batched and not shape):
             raise invalid(
                 f"input {spec.name!r} has shape {list(shape)}; expected {describe_spec(spec)}"
             )

@@ -100,7 +100,7 @@ class Exchange:
 
 def is_large(reply: InferReply) -> bool:
     """Whether an answer is to be encoded with `Exchange.off_loop`."""
-    for array in reply.outputs.values():
+    for array in reply.outputs.values():  # noqa: SIM110 - `any` costs three times as much here
         if array.nbytes >= LARGE_BYTES:
             return True
     return False

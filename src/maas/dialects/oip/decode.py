@@ -11,6 +11,7 @@ from maas.core.errors import MaasError, invalid
 from maas.core.messages import ModelView
 from maas.core.signature import Signature, check_inputs, describe_inputs, describe_spec
 from maas.core.tensor import DType, TensorSpec
+from maas.dialects.oip.flat import MOST_BYTES, decode_flat
 from maas.dialects.oip.request import (
     InferRequest,
     binary_unimplemented,
@@ -36,12 +37,13 @@ def decode_infer(body: bytes, view: ModelView) -> InferRequest:
         MaasError: INVALID_ARGUMENT for whatever is wrong with the request; UNIMPLEMENTED for
             tensors in binary form or shared memory; TOO_LARGE.
     """
+    signature = pick_signature(view)
+    if len(body) <= MOST_BYTES and signature.all_floats:
+        request = decode_flat(body, signature)
+        if request is not None:
+            return request
     document = read(body)
     root = document.root
-    signature = pick_signature(view)
-    if len(root) == 1:  # inputs alone: the commonest request has nothing else to read
-        inputs = _read_inputs(document, signature)
-        return InferRequest(signature, inputs, check_inputs(signature, inputs))
     timeout_s = read_timeout(root)
     outputs, classes = read_outputs(root, signature)
     inputs = _read_inputs(document, signature)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import orjson
@@ -17,6 +18,7 @@ from maas.dialects.tensorjson.text import array_text
 
 SERVER_NAME = "maas"
 _NUMPY = orjson.OPT_SERIALIZE_NUMPY
+_NUMBERS = frozenset(DType) - {DType.FP16, DType.BYTES}
 EXTENSIONS = ("classification",)
 """Of Triton's extensions, those that are built."""
 
@@ -32,15 +34,21 @@ def encode_infer(reply: InferReply, request: InferRequest) -> bytes:
     if request.outputs is not None:
         by_name = {spec.name: spec for spec in specs}
         specs = tuple(by_name[name] for name in request.outputs)
-    outputs = []
-    for index, spec in enumerate(specs):
-        array, datatype = reply.outputs[spec.name], spec.dtype
-        if request.classes and request.classes[index]:
-            array = top_classes(
-                array, spec, request.classes[index], batched=reply.signature.batched
-            )
-            datatype = DType.BYTES
-        outputs.append(_tensor(spec.name, datatype, array))
+    arrays = reply.outputs
+    outputs = [
+        _classes(arrays[spec.name], spec, request.classes[index], batched=reply.signature.batched)
+        if request.classes and request.classes[index]
+        else {
+            "name": spec.name,
+            "datatype": spec.dtype.text,
+            "shape": arrays[spec.name].shape,
+            # Numbers stay an array, which orjson writes in the same pass as the rest.
+            "data": arrays[spec.name].ravel()
+            if spec.dtype in _NUMBERS
+            else _other_data(spec, arrays[spec.name]),
+        }
+        for index, spec in enumerate(specs)
+    ]
     answer = {
         "model_name": reply.servable.name,
         "model_version": str(reply.servable.version),
@@ -48,12 +56,9 @@ def encode_infer(reply: InferReply, request: InferRequest) -> bytes:
     }
     if request.id is not None:
         answer["id"] = request.id
-    try:
-        text = orjson.dumps(answer, option=_NUMPY)
-        if b"null" not in text:
-            return text
-    except orjson.JSONEncodeError:  # an array in another order than C's
-        pass
+    text = orjson.dumps(answer, option=_NUMPY)
+    if b"null" not in text:
+        return text
     # What is not finite became null (or the caller's id says so): tokens are written instead.
     for tensor in outputs:
         if isinstance(tensor["data"], np.ndarray):
@@ -61,22 +66,26 @@ def encode_infer(reply: InferReply, request: InferRequest) -> bytes:
     return orjson.dumps(answer)
 
 
-def _tensor(name: str, datatype: DType, array: np.ndarray) -> dict[str, object]:
-    """One output; numbers stay an array, which orjson writes in the same pass as the rest."""
-    if datatype is DType.FP16:
+def _classes(array: np.ndarray, spec: TensorSpec, count: int, *, batched: bool) -> dict[str, Any]:
+    """An output asked for as its best classes, in Triton's form."""
+    texts = top_classes(array, spec, count, batched=batched)
+    return {
+        "name": spec.name,
+        "datatype": DType.BYTES.text,
+        "shape": texts.shape,
+        "data": orjson.Fragment(array_text(texts.ravel())),
+    }
+
+
+def _other_data(spec: TensorSpec, array: np.ndarray) -> orjson.Fragment:
+    """The elements of an output that is not numbers: texts; FP16 has no JSON form."""
+    if spec.dtype is DType.FP16:
         raise MaasError(
             ErrorKind.UNIMPLEMENTED,
-            f"output {name!r} is FP16, which has no JSON form, and the binary form is not "
+            f"output {spec.name!r} is FP16, which has no JSON form, and the binary form is not "
             "supported here; call the model through another protocol",
         )
-    return {
-        "name": name,
-        "datatype": datatype.text,
-        "shape": array.shape,
-        "data": orjson.Fragment(array_text(array.reshape(-1)))
-        if array.dtype.kind == "O"
-        else array.reshape(-1),
-    }
+    return orjson.Fragment(array_text(array.ravel()))
 
 
 def encode_model_metadata(view: ModelView, versions: Sequence[int]) -> bytes:

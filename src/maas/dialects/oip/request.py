@@ -12,7 +12,7 @@ from maas.core.tensor import Tensors
 from maas.dialects.tensorjson.document import is_array, is_object
 
 
-class InferRequest(Struct, frozen=True):
+class InferRequest(Struct, frozen=True, gc=False):
     """One inference request.
 
     Args:
