@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,12 @@ def affine(path: Path, factor: float, width: int = 2, ballast: int = 0) -> Path:
             helper.make_node("Add", ["scaled", "light"], ["y"]),
         ]
     return _save(path, nodes, [("x", ("n", width))], [("y", ("n", width))], constants)
+
+
+def affine_bytes(factor: float) -> bytes:
+    """The bytes of `affine`."""
+    with tempfile.TemporaryDirectory() as folder:
+        return affine(Path(folder) / "m.onnx", factor).read_bytes()
 
 
 def slow(path: Path) -> Path:

@@ -39,13 +39,15 @@ class Server(Protocol):
 class Exchange:
     """One request on its way to its answer."""
 
-    __slots__ = ("body", "context", "route", "server")
+    __slots__ = ("body", "context", "large", "route", "server")
 
     def __init__(self, server: Server, route: Route, context: CallContext, body: bytes):
         self.server = server
         self.route = route
         self.context = context
         self.body = body
+        self.large = len(body) >= LARGE_BYTES
+        """Whether the body is to be decoded with `off_loop`."""
 
     def resolve(self, ref: ModelRef | None = None) -> ModelView:
         """The version that the route's reference (or another) means now.
@@ -56,11 +58,6 @@ class Exchange:
         wanted = ref or self.route.ref
         assert wanted is not None
         return self.server.engine.resolve(wanted, self.context)
-
-    @property
-    def large(self) -> bool:
-        """Whether the body is to be decoded with `off_loop`."""
-        return len(self.body) >= LARGE_BYTES
 
     async def off_loop(self, work: Callable[..., T], *arguments: object) -> T:
         """Runs a decoder or encoder on the thread that large tensors are worked on."""
