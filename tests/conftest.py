@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -44,10 +46,27 @@ def front(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that one of the workers of pytest-xdist makes and all of them share."""
+    parallel = "PYTEST_XDIST_WORKER" in os.environ
+    base = factory.getbasetemp().parent if parallel else factory.getbasetemp()
+    folder = base / name
+    with (base / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "made").exists():
+            folder.mkdir()
+            make(folder)
+            (folder / "made").touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def zoo_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder in which the models of `tests.zoo` are published; copied, never served."""
-    folder = tmp_path_factory.mktemp("zoo")
+    return made_once(tmp_path_factory, "zoo", make_zoo) / "home"
+
+
+def make_zoo(folder: Path) -> None:
     files = {
         "iris": zoo.iris(folder / "iris.skops"),
         "flowers": zoo.flowers(folder / "flowers.skops"),
@@ -63,9 +82,21 @@ def zoo_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with serving(folder / "home", "uvicorn") as server:
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(lambda name: server.publish(files[name], name), files))
-        server.publish(second, "iris", "--alias", "next", "--no-promote")
-        assert server.cli("alias", "iris", "prod", "1").code == 0
-    return folder / "home"
+        server.publish(second, "iris", alias=("next",), promote=False)
+        assert server.api("PUT", "/models/iris/aliases/prod", {"version": 1}).status_code == 200
+
+
+@pytest.fixture(scope="session")
+def small_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with two models that load in no time: `counts`, and `m` in two versions."""
+    return made_once(tmp_path_factory, "small", make_small) / "home"
+
+
+def make_small(folder: Path) -> None:
+    with serving(folder / "home", "uvicorn") as server:
+        server.publish(zoo.counts(folder / "counts.onnx"), "counts")
+        server.publish(zoo.affine(folder / "1.onnx", 1), "m", alias=("prod",))
+        server.publish(zoo.affine(folder / "2.onnx", 2), "m", alias=("next",), promote=False)
 
 
 @pytest.fixture(scope="session")
@@ -74,6 +105,15 @@ def server(front: str, zoo_home: Path, tmp_path_factory: pytest.TempPathFactory)
     home = tmp_path_factory.mktemp(front) / "home"
     shutil.copytree(zoo_home, home)
     with serving(home, front) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def usual(zoo_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The same behind whichever front is usual here, where the front makes no difference."""
+    home = tmp_path_factory.mktemp("usual") / "home"
+    shutil.copytree(zoo_home, home)
+    with serving(home, "auto") as running:
         yield running
 
 
@@ -140,8 +180,8 @@ def start(tmp_path: Path, front: str) -> Iterator[Starter]:
 
 @pytest.fixture
 def start_any(tmp_path: Path) -> Iterator[Starter]:
-    """The same where the front makes no difference to what is tested: the lighter one."""
-    starter = Starter(tmp_path, "uvicorn")
+    """The same where the front makes no difference to what is tested."""
+    starter = Starter(tmp_path, "auto")
     try:
         yield starter
         for server in starter.servers:

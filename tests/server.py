@@ -29,6 +29,10 @@ from uuid import uuid4
 import orjson
 import requests
 
+from maas.client import Client
+from maas.client.arguments import published
+from maas.core.records import Operation, PublishOptions
+
 MARK = "MAAS_TEST_MARK"
 START_S = 60.0
 STOP_S = 35.0
@@ -57,6 +61,7 @@ class Server:
         env: further variables of its environment.
         port: the port; a free one where None.
         cwd: where it is started; the data folder's parent where None.
+        program: what runs `maas`.
     """
 
     def __init__(
@@ -67,6 +72,7 @@ class Server:
         env: Mapping[str, str] | None = None,
         port: int | None = None,
         cwd: Path | None = None,
+        program: Sequence[str] = (sys.executable, "-m", "maas"),
     ):
         self.home = home
         self.front = front
@@ -82,7 +88,7 @@ class Server:
             **(env or {}),
         }
         self._argv = [
-            *(sys.executable, "-m", "maas", "serve", "--home", str(home)),
+            *(*program, "serve", "--home", str(home)),
             *("--port", str(self.port), "--front", front, *arguments),
         ]
         self._cwd = cwd or home.parent
@@ -129,6 +135,13 @@ class Server:
         with self.out.open("rb") as file:
             file.seek(self._from)
             return file.read().decode()
+
+    @property
+    def client_env(self) -> dict[str, str]:
+        """The environment of somebody on this machine who uses it."""
+        env = {**self.env, "MAAS_URL": self.url}
+        del env[MARK]
+        return env
 
     @property
     def pid(self) -> int:
@@ -201,14 +214,19 @@ class Server:
 
     def cli(self, *arguments: str, stdin: bytes | None = None, **env: str) -> Result:
         """Runs `maas …` against it, in a process of its own."""
-        return run_cli(*arguments, stdin=stdin, env={**self.env, "MAAS_URL": self.url, **env})
+        return run_cli(*arguments, stdin=stdin, env={**self.client_env, **env})
 
-    def publish(self, path: Path, name: str, *arguments: str) -> dict[str, Any]:
-        """Publishes through the command line; gives the operation."""
-        done = self.cli("publish", str(path), "--name", name, "--json", *arguments)
-        assert done.code == 0, done
-        found: dict[str, Any] = orjson.loads(done.out)
-        return found
+    @property
+    def client(self) -> Client:
+        """The SDK with the owner's key; close it."""
+        return Client(self.url, self.key)
+
+    def publish(self, path: Path, name: str, **options: Any) -> Operation:
+        """Publishes through the SDK and waits until the version serves."""
+        with self.client as client:
+            operation = client.publish_job(path, name, PublishOptions(**options))
+        published(operation)  # raises where it failed
+        return operation
 
     def models(self) -> list[dict[str, Any]]:
         """What the registry holds, without what changes by itself."""
@@ -293,7 +311,7 @@ class Load:
                         self._url, data=self._body, headers=self._headers, timeout=60
                     )
                     found = answer.status_code if self._check is None else self._check(answer)
-                except requests.RequestException as error:
+                except Exception as error:
                     found = type(error).__name__
                     self._note(f"{found}: {error}")
                 else:

@@ -1,4 +1,4 @@
-"""Model-as-a-Service: publish any model file, call it in every protocol the field speaks."""
+"""Model-as-a-Service: publish a model file, call it over the network."""
 
 from __future__ import annotations
 

@@ -224,7 +224,9 @@ class Control:
 
     def _info(self) -> ServerInfo:
         server = self._settings.server
-        host = f"[{server.host}]" if ":" in server.host else server.host
+        # Every address of the machine is also this one, and a URL needs one.
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(server.host, server.host)  # noqa: S104
+        host = f"[{host}]" if ":" in host else host
         return ServerInfo(
             __version__,
             f"http://{host}:{server.port}",

@@ -56,10 +56,10 @@ def main() -> None:
     plan = read_plan(run)
     if arguments.id not in plan.hosts:
         return  # what it was started for has been deleted meanwhile
+    threading.Thread(target=link.run, args=(loader.say_all, changes.put), daemon=True).start()
     loader.follow(plan)
     # Only now is there a socket: a connection to a host means that it has loaded what it could.
     HostSocket(Path(plan.hosts[arguments.id].socket), loader.lookup)
-    threading.Thread(target=link.run, args=(loader.say_all, changes.put), daemon=True).start()
     threading.Thread(target=_say_stats, args=(metrics, link), daemon=True).start()
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     while True:

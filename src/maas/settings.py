@@ -47,7 +47,7 @@ class PathSettings(Struct, frozen=True, forbid_unknown_fields=True):
     home: str = ""
     """Data folder: database, artifacts, keys; `$XDG_DATA_HOME/maas` by default."""
     run: str = ""
-    """Sockets and logs of one running server; short, since socket paths end at 108 bytes."""
+    """Sockets of one running server; short, since socket paths end at 108 bytes."""
 
 
 class KeySettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -168,13 +168,14 @@ def load_settings(
         raise SettingsError(f"settings: {error}") from None
 
 
-def _from_environ(environ: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    found: list[tuple[str, str, str]] = []
+def _from_environ(environ: Mapping[str, str]) -> list[tuple[str, str, Any]]:
+    found: list[tuple[str, str, Any]] = []
     for section in Settings.__struct_fields__:
         for name in type(getattr(Settings(), section)).__struct_fields__:
             value = environ.get(f"MAAS_{section}_{name}".upper())
             if value is not None:
-                found.append((section, name, value))
+                listed = isinstance(getattr(getattr(Settings(), section), name), tuple)
+                found.append((section, name, value.split(",") if listed else value))
     taken = {(section, name) for section, name, _ in found}
     for variable, (section, name) in SHORT.items():
         if variable in environ and environ[variable] != "" and (section, name) not in taken:

@@ -98,7 +98,7 @@ def test_a_section_that_is_no_table_is_an_error_beside_a_flag_too(tmp_path: Path
 
 
 def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="maas.toml"):
+    with pytest.raises(SettingsError, match=r"maas\.toml"):
         load_settings({}, {}, tmp_path / "maas.toml")
 
 

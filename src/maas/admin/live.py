@@ -30,7 +30,10 @@ def live_model(record: ModelRecord, deployments: Deployments) -> ModelRecord:
     shown = by_number.get(serving or 0, wanted)
     record = msgspec.structs.replace(record, serving_version=serving, versions=versions)
     if shown is None:
-        return record
+        nothing = (
+            "no version is promoted: maas deploy NAME --traffic VERSION=100" if versions else ""
+        )
+        return msgspec.structs.replace(record, reason=nothing)
     return msgspec.structs.replace(record, state=shown.state, reason=(wanted or shown).reason)
 
 

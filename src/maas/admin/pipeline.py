@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -30,6 +31,8 @@ class Pipeline:
         self._registry = registry
         self._runtimes = runtimes
         self._settings = settings
+        self._lock = threading.Lock()
+        self._names: dict[str, threading.Lock] = {}
 
     def __call__(
         self,
@@ -47,13 +50,17 @@ class Pipeline:
             MaasError: why it cannot be published.
         """
         upload = Upload(received.path, received.filename, received.sample, incoming)
-        return publish(
-            self._registry,
-            self._runtimes,
-            name,
-            upload,
-            options,
-            self._settings,
-            created_by,
-            emit,
-        )
+        with self._lock:
+            one_at_a_time = self._names.setdefault(name, threading.Lock())
+        # The same bytes sent twice at once are one version: the second publish finds the first's.
+        with one_at_a_time:
+            return publish(
+                self._registry,
+                self._runtimes,
+                name,
+                upload,
+                options,
+                self._settings,
+                created_by,
+                emit,
+            )

@@ -17,7 +17,7 @@ def build() -> typer.Typer:
     """Puts the commands together."""
     app = typer.Typer(
         name="maas",
-        help="Model-as-a-Service: publish any model file, call it in every protocol.",
+        help="Model-as-a-Service: publish a model file, call it over the network.",
         epilog="Example: maas serve iris.onnx, then maas predict iris -i '[[5.1,3.5,1.4,0.2]]'",
         context_settings={"help_option_names": ["-h", "--help"]},
         rich_markup_mode=None,
@@ -69,7 +69,10 @@ def _program(
 
 def _hint(error: MaasError, code: ExitCode) -> str:
     if code is ExitCode.KEY:
-        return "give a key: --key or MAAS_API_KEY"
+        return (
+            "give a key that may do this: --key or MAAS_API_KEY; on the server's own machine "
+            "MAAS_HOME says where its data folder is, if it was started with --home"
+        )
     request_id = getattr(error, "request_id", "")
     return f"request id: {request_id}" if request_id and error.kind is ErrorKind.INTERNAL else ""
 

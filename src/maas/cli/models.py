@@ -1,4 +1,4 @@
-"""`maas models`, `delete`, `alias`, `rollback`: what there is, and what serves."""
+"""`maas models`, `delete`, `alias`, `rollback`, `deploy`: what there is, and what serves."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ def register(app: typer.Typer) -> None:
     app.command("delete", epilog="Example: maas delete iris:2")(delete)
     app.command("alias", epilog="Example: maas alias iris prod 2")(alias)
     app.command("rollback", epilog="Example: maas rollback iris")(rollback)
+    app.command("deploy", epilog="Example: maas deploy iris --traffic 3=100")(deploy)
 
 
 def models(url: options.Url = None, key: options.Key = None, json: options.Json = False) -> None:
@@ -92,6 +93,30 @@ def rollback(
         print_json(model)
     else:
         say(f"{name} goes back to version {model.default_version}")
+
+
+def deploy(
+    name: options.Name,
+    traffic: Annotated[
+        str, typer.Option("--traffic", metavar="VERSION=100", help="Where unversioned calls go.")
+    ],
+    url: options.Url = None,
+    key: options.Key = None,
+    json: options.Json = False,
+) -> None:
+    """Send unversioned calls to a version; it is loaded first."""
+    shares: dict[int, int] = {}
+    for part in traffic.split(","):
+        version, equals, share = part.strip().partition("=")
+        if not (equals and version.isdecimal() and share.isdecimal()):
+            raise invalid(f"--traffic {traffic!r} is not VERSION=PERCENT, such as 3=100")
+        shares[int(version)] = int(share)
+    with options.connect(url, key) as client:
+        model = client.deploy(name, shares)
+    if json:
+        print_json(model)
+    else:
+        say(f"calls to {name} go to version {model.serving_version}")
 
 
 def _row(model: ModelRecord) -> tuple[str, ...]:

@@ -49,7 +49,10 @@ def logs(
                 say_json(msgspec.json.encode(line).decode())
             else:
                 about = f" [{line.model}]" if line.model else ""
-                say(f"{line.time} {line.level:<7} {line.process}{about} {line.message}")
+                request = f" (request {line.request_id})" if line.request_id else ""
+                say(f"{line.time} {line.level:<7} {line.process}{about} {line.message}{request}")
+                for trace in line.exception.splitlines():
+                    say(f"    {trace}")
 
 
 def _row(process: ProcessRecord) -> tuple[str, ...]:

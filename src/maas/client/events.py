@@ -136,6 +136,9 @@ class LogLine(Struct, frozen=True):
         process: the id of the process that wrote it.
         model: the model it is about; may be empty.
         level: `info`, `warning`, `error`, …
+        message: the text.
+        request_id: of the request it is about; may be empty.
+        exception: the trace; may be empty.
     """
 
     time: str = ""
@@ -143,6 +146,8 @@ class LogLine(Struct, frozen=True):
     model: str = ""
     level: str = ""
     message: str = ""
+    request_id: str = ""
+    exception: str = ""
 
 
 _LINE = reader(LogLine)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from msgspec import Struct
 
@@ -75,12 +76,24 @@ def check_name(name: str, what: str = "model name") -> str:
         MaasError: INVALID_ARGUMENT: 1 to 128 letters, digits, `.`, `_`, `-`, beginning with a
             letter or digit, in any script.
     """
-    if not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(name) and not _is_name(name):
         raise invalid(
-            f"{name[:40]!r} is not a {what}: use 1 to {MAX_NAME} letters, digits, '.', '_' or "
+            f"{name[:40]!r} is not {'an' if what[0] in 'aeiou' else 'a'} {what}: use 1 to {MAX_NAME} letters, digits, '.', '_' or "
             "'-', beginning with a letter or a digit"
         )
     return name
+
+
+def _is_name(name: str) -> bool:
+    r"""The rule once more for scripts whose vowels are marks, which `\w` leaves out."""
+    return (
+        0 < len(name) <= MAX_NAME
+        and name[0].isalnum()
+        and all(
+            one.isalnum() or one in "._-" or unicodedata.category(one) in ("Mn", "Mc")
+            for one in name
+        )
+    )
 
 
 def check_publish_name(name: str) -> str:

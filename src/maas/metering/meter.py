@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -43,8 +44,11 @@ class Meter:
         except MaasError as error:
             self._failed(call, error.kind)
             raise
-        except BaseException:
+        except asyncio.CancelledError:
             self._failed(call, ErrorKind.CANCELLED)
+            raise
+        except Exception:
+            self._failed(call, ErrorKind.INTERNAL)
             raise
         servable = call.servable
         key = (servable.name, servable.version, call.context.dialect)

@@ -21,7 +21,7 @@ import numpy as np
 
 from maas.core.errors import ErrorKind, MaasError
 from maas.core.ports import Servable
-from maas.core.tensor import Tensors
+from maas.core.tensor import DType, Tensors
 from maas.serving.frames import CallError, InferFrame, ReplyFrame, encode_frame, pack_tensors
 from maas.telemetry.metrics import Metrics
 
@@ -33,7 +33,7 @@ Send = Callable[[bytes], None]
 class Job:
     """One frame on its way through the batcher: its calls, and where the answer goes."""
 
-    __slots__ = ("arrived", "cancelled", "frame", "inputs", "send")
+    __slots__ = ("answered", "arrived", "cancelled", "frame", "inputs", "send")
 
     def __init__(self, frame: InferFrame, inputs: Tensors, send: Send, arrived: float):
         self.frame = frame
@@ -41,10 +41,16 @@ class Job:
         self.send = send
         self.arrived = arrived
         self.cancelled: set[int] = set()
+        self.answered = False
 
     def answer(self, errors: list[CallError], outputs: Tensors | None) -> None:
         """Sends the reply: outputs of the calls that have one, in order, and errors."""
-        metas, chunks = pack_tensors(outputs) if outputs is not None else ((), [])
+        self.answered = True
+        try:
+            metas, chunks = pack_tensors(outputs) if outputs is not None else ((), [])
+        except ValueError as error:
+            errors = [_call_error(index, error) for index in range(len(self.frame.rows))]
+            metas, chunks = (), []
         reply = ReplyFrame(self.frame.id, True, tuple(errors), metas)
         self.send(encode_frame(reply, chunks))
 
@@ -100,11 +106,16 @@ class Batcher:
             waiting = [self._jobs.get()]
             while not self._jobs.empty():
                 waiting.append(self._jobs.get())
-            if waiting[-1] is None:
-                closing = True
             jobs = [job for job in waiting if job is not None]
+            closing = len(jobs) < len(waiting)
             for batch in self._batches(jobs):
-                self._run_batch(batch)
+                try:
+                    self._run_batch(batch)
+                except Exception as error:  # noqa: BLE001 - no answer may be lost, whatever failed
+                    for job in batch:
+                        if not job.answered:
+                            calls = range(len(job.frame.rows))
+                            job.answer([_call_error(index, error) for index in calls], None)
         self._servable.close()
 
     def _batches(self, jobs: list[Job]) -> Iterable[list[Job]]:
@@ -157,6 +168,8 @@ class Batcher:
     def _infer_once(self, signature: str, inputs: Tensors, *jobs: Job) -> Tensors:
         started = self._clock()
         outputs = self._servable.infer(signature, inputs)
+        for array in outputs.values():
+            DType.of(array.dtype)  # what no protocol can carry fails here, and so alone
         rows = sum(sum(job.frame.rows) for job in jobs)
         if signature in self._batched:
             for name, array in outputs.items():

@@ -67,7 +67,7 @@ class ControlClient:
                     self._socket = connection
                 greet()
                 self._read(connection, changed)
-            except OSError as error:
+            except (OSError, ValueError) as error:
                 log.debug("control is not there: %s", error)
             with self._lock:
                 self._socket = None
@@ -76,7 +76,7 @@ class ControlClient:
 
     def _read(self, connection: socket.socket, changed: Callable[[Changed], None]) -> None:
         reader = connection.makefile("rb")
-        while prefix := reader.read(LENGTH.size):
+        while len(prefix := reader.read(LENGTH.size)) == LENGTH.size:
             (size,) = LENGTH.unpack(prefix)
             if size > MAX_MESSAGE:
                 raise OSError(f"a message of {size} bytes")

@@ -9,8 +9,6 @@ import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import msgspec
-
 from maas.serving.messages import (
     LENGTH,
     MAX_MESSAGE,
@@ -94,7 +92,7 @@ class ControlServer:
                     await self._handle(peer, message)
         except (asyncio.IncompleteReadError, ConnectionError):
             log.debug("a process has closed its connection")
-        except (msgspec.DecodeError, ValueError) as error:
+        except ValueError as error:
             log.warning("a process said what is no message: %s", error)
         finally:
             self._peers.pop(writer, None)

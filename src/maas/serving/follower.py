@@ -64,7 +64,7 @@ class Follower:
                     stats.cancel()
                     self._writer.close()
                     self._writer = None
-            except (OSError, asyncio.IncompleteReadError) as error:
+            except (OSError, ValueError, asyncio.IncompleteReadError) as error:
                 log.debug("control is not there: %s", error)
             await asyncio.sleep(RETRY_S)
 

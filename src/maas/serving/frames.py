@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from math import prod
 
 import msgspec
 import numpy as np
@@ -102,7 +103,10 @@ def pack_tensors(tensors: Tensors) -> tuple[tuple[TensorMeta, ...], list[bytes |
     chunks: list[bytes | memoryview] = []
     for name, array in tensors.items():
         dtype = DType.of(array.dtype)
-        data = array.tobytes() if dtype is not DType.BYTES else pack_bytes(array)
+        if dtype is DType.BYTES:
+            data = pack_bytes(array)
+        else:
+            data = (array if array.dtype.isnative else array.astype(dtype.numpy)).tobytes()
         metas.append(TensorMeta(name, dtype, array.shape, len(data)))
         chunks.append(data)
         if len(data) % ALIGN:
@@ -121,9 +125,12 @@ def decode_header(data: bytes | memoryview) -> Header:
     """Reads a frame's header.
 
     Raises:
-        msgspec.DecodeError: it is not one.
+        ValueError: it is not one.
     """
-    header: Header = _decoder.decode(data)
+    try:
+        header: Header = _decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"not a frame's header: {error}") from None
     return header
 
 
@@ -138,10 +145,14 @@ def unpack_tensors(
     arrays = {}
     at = 0
     for meta in metas:
+        if meta.nbytes < 0:
+            raise ValueError(f"{meta.name!r} of {meta.nbytes} bytes")
         if meta.dtype is DType.BYTES:
             array = unpack_bytes(memoryview(data)[at : at + meta.nbytes]).reshape(meta.shape)
         else:
             dtype = meta.dtype.numpy
+            if meta.nbytes != prod(meta.shape) * dtype.itemsize or min(meta.shape, default=0) < 0:
+                raise ValueError(f"{meta.name!r} of shape {meta.shape} in {meta.nbytes} bytes")
             array = np.frombuffer(data, dtype, meta.nbytes // dtype.itemsize, at).reshape(
                 meta.shape
             )

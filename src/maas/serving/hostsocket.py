@@ -10,8 +10,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
-
 from maas.core.errors import ErrorKind
 from maas.serving.batcher import Batcher, Job
 from maas.serving.frames import (
@@ -69,7 +67,7 @@ class _Connection:
         """Reads frames until the ingress goes away or says something that is not a frame."""
         reader = self._socket.makefile("rb", buffering=1 << 16)
         try:
-            while prefix := reader.read(PREFIX.size):
+            while len(prefix := reader.read(PREFIX.size)) == PREFIX.size:
                 head_size, size = PREFIX.unpack(prefix)
                 if head_size > MAX_HEADER:
                     raise ValueError(f"a frame's header of {head_size} bytes")
@@ -83,7 +81,7 @@ class _Connection:
                     job = self._jobs.get(header.id)
                     if job is not None:
                         job.cancelled.add(header.index)
-        except (OSError, ValueError, msgspec.DecodeError) as error:
+        except (OSError, ValueError) as error:
             log.warning("an ingress's connection ended: %s", error)
         finally:
             for job in list(self._jobs.values()):

@@ -22,6 +22,7 @@ from maas.core.identity import ServableId
 from maas.core.ports import Artifact, Device, Runtime, Servable
 from maas.core.signature import Signature
 from maas.core.tensor import DType, Tensors
+from maas.runtimes.wording import one_sentence
 from maas.serving.batcher import Batcher
 from maas.serving.messages import Failed, FromProcess, Ready, Unloaded
 from maas.serving.plan import Plan, VersionPlan
@@ -95,6 +96,7 @@ class Loader:
         extra = {"model": str(servable_id)}
         log.info("loading %s with %s", servable_id, version.runtime, extra=extra)
         before = resident_bytes()
+        servable: Servable | None = None
         try:
             servable = self._runtime_for(version.runtime).load(
                 Artifact(version.path, version.entry, version.format, version.signatures),
@@ -104,11 +106,13 @@ class Loader:
                 warm_up(servable, signature)
         except Exception as error:
             log.warning("%s did not load", servable_id, exc_info=error, extra=extra)
+            if servable is not None:
+                servable.close()
             kind = error.kind if isinstance(error, MaasError) else ErrorKind.INTERNAL
             reason = (
                 error.message
                 if isinstance(error, MaasError)
-                else f"{type(error).__name__}: {error}"
+                else f"{type(error).__name__}: {one_sentence(error)}"
             )
             failed = Failed(*key, kind, reason)
             self._failed[key] = failed

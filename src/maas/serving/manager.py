@@ -34,7 +34,6 @@ from maas.serving.policy import (
     next_action,
     serving_version,
 )
-from maas.serving.recovery import restart_delay, too_many_load_crashes
 from maas.serving.roster import SHARED, Roster
 from maas.serving.versions import VersionEntry
 from maas.settings import ServingSettings
@@ -174,17 +173,19 @@ class Manager:
         self._wake.set()
 
     def on_lost(self, message: Lost) -> None:
-        """A host's connection broke with calls in flight."""
+        """A host's connection broke with calls in flight; several ingresses may say so of one."""
         host = self.hosts.get(message.host)
         if host is None or host.dedicated:
             return
         for name, version in message.in_flight:
             entry = self.versions.get(ServableId(name, version))
-            if entry is not None:
-                entry.losses += 1
-                if entry.losses >= LOSSES and not entry.alone:
-                    log.warning("%s was in flight at two crashes; it gets its own host", entry.id)
-                    entry.alone = True
+            if entry is None or entry.lost_with >= message.incarnation:
+                continue
+            entry.lost_with = message.incarnation
+            entry.losses += 1
+            if entry.losses >= LOSSES and not entry.alone:
+                log.warning("%s was in flight at two crashes; it gets its own host", entry.id)
+                entry.alone = True
         self._wake.set()
 
     async def on_overdue(self, message: Overdue) -> None:
@@ -202,33 +203,18 @@ class Manager:
             return
         host.running = False
         host.last_exit = reason
-        held = [self.versions[one] for one in host.holds if one in self.versions]
-        if asked or not held:
+        held = sorted(
+            (entry for entry in self.versions.values() if entry.host == host_id),
+            key=lambda entry: entry.id,
+        )
+        if asked:
             for entry in held:
                 self._roster.ended(entry)
+        else:
+            log.warning("%s ended (%s)", host_id, reason)
+            self._roster.recover(host, held, reason)
+        if not host.holds and (asked or host.dedicated):
             del self.hosts[host_id]
-            self._roster.touch()
-            return
-        now = self._clock()
-        host.crashes = [*host.crashes[-9:], now]
-        host.restart_at = now + restart_delay(host.crashes, now)
-        host.incarnation += 1
-        log.warning("%s ended (%s); it is started again", host_id, reason)
-        for entry in held:
-            if entry.state is ServableState.UNLOADING:
-                self._roster.ended(entry)
-                continue
-            if entry.state is ServableState.LOADING and not entry.recovering:
-                entry.load_crashes += 1
-                if too_many_load_crashes(entry.load_crashes, host.dedicated):
-                    if host.dedicated:
-                        self._roster.give_up(
-                            entry, f"its process ended while loading it ({reason})"
-                        )
-                        continue
-                    entry.alone = True
-            entry.recovering = entry.recovering or entry.state is ServableState.AVAILABLE
-            self._roster.set(entry, ServableState.LOADING, f"its process ended ({reason})")
         self._roster.touch()
 
     # What it does
@@ -241,7 +227,8 @@ class Manager:
             try:
                 await self.reconcile(fleet)
             except Exception:
-                log.exception("the manager failed; it goes on")
+                log.exception("the manager failed; it looks again")
+                self._stale = True
             try:
                 await asyncio.wait_for(self._wake.wait(), TICK_S)
             except TimeoutError:
@@ -331,10 +318,11 @@ class Manager:
             failed,
         )
         if serving != self.serving.get(name):
-            log.info("calls to %s go to version %s", name, serving)
             if serving is None:
+                log.info("no version of %s serves any more", name)
                 del self.serving[name]
             else:
+                log.info("calls to %s go to version %d", name, serving)
                 self.serving[name] = serving
             self._roster.touch()
 
@@ -365,13 +353,21 @@ class Manager:
                 self._roster.touch()
 
     async def _expire_loads(self, fleet: Fleet) -> None:
-        """Gives up what loads for too long, and the host that is stuck in it with it."""
-        now = self._clock()
-        for entry in self.versions.values():
-            if entry.state is ServableState.LOADING and now - entry.started > self._settings.load_s:
-                host_id = entry.host
-                self._roster.give_up(entry, f"it did not load within {self._settings.load_s:g} s")
-                await fleet.kill(host_id)
+        """Gives up what loads for too long, and the host that is stuck in it with it.
+
+        Of several that wait for one host only the first has begun; the others begin anew.
+        """
+        late = self._clock() - self._settings.load_s
+        stuck: dict[str, VersionEntry] = {}
+        for _, entry in sorted(self.versions.items()):
+            if entry.state is ServableState.LOADING and entry.started < late:
+                stuck.setdefault(entry.host, entry)
+        for host_id, entry in stuck.items():
+            self._roster.give_up(entry, f"it did not load within {self._settings.load_s:g} s")
+            for other in self.versions.values():
+                if other.host == host_id and other.state is ServableState.LOADING:
+                    other.started = self._clock()
+            await fleet.kill(host_id)
 
     def _publish_plan(self) -> None:
         self._roster.dirty = False

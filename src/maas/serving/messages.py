@@ -113,11 +113,25 @@ def encode(message: FromProcess | FromControl) -> bytes:
 
 
 def decode_from_process(data: bytes) -> FromProcess:
-    """Reads what an ingress or a host said."""
-    message: FromProcess = _from_process.decode(data)
+    """Reads what an ingress or a host said.
+
+    Raises:
+        ValueError: it is no message.
+    """
+    try:
+        message: FromProcess = _from_process.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"not a message: {error}") from None
     return message
 
 
 def decode_from_control(data: bytes) -> FromControl:
-    """Reads what control said."""
-    return _from_control.decode(data)
+    """Reads what control said.
+
+    Raises:
+        ValueError: it is no message.
+    """
+    try:
+        return _from_control.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"not a message: {error}") from None

@@ -47,22 +47,14 @@ class Unload(Struct, frozen=True):
 def next_action(versions: Sequence[VersionSnapshot]) -> Load | Unload | None:
     """The next thing to do for one model; idempotent, and None when all is as it should be.
 
-    Loads come first. The version that serves is not unloaded while another that is aspired is
-    still on its way.
+    Loads come first. The version that serves is never unloaded: it goes once calls go elsewhere.
     """
     for one in versions:
         if one.aspired and not one.failed and one.state in (ServableState.START, ServableState.END):
             return Load(one.version)
-    coming = any(
-        one.aspired and not one.failed and one.state is not ServableState.AVAILABLE
-        for one in versions
-    )
     for one in versions:
-        if one.aspired or one.state is not ServableState.AVAILABLE:
-            continue
-        if one.serving and coming:
-            continue
-        return Unload(one.version)
+        if one.state is ServableState.AVAILABLE and not one.aspired and not one.serving:
+            return Unload(one.version)
     return None
 
 

@@ -42,11 +42,13 @@ class ReplicaLostError(Exception):
 class Waiting:
     """One call that waits for its answer."""
 
-    __slots__ = ("call", "future")
+    __slots__ = ("call", "dropped", "future")
 
     def __init__(self, call: InferCall, future: asyncio.Future[InferReply]):
         self.call = call
         self.future = future
+        self.dropped = False
+        """Whether the host has been told that nobody waits for it any more."""
 
 
 class Lane:
@@ -101,6 +103,8 @@ class HostReplica(asyncio.Protocol):
         self._buffer = bytearray()
         self._sweeping = False
         self.connected = False
+        self.life = ""
+        """Which host in which incarnation; set by who connects."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The host is there, which means that it has loaded what it could."""
@@ -193,8 +197,8 @@ class HostReplica(asyncio.Protocol):
                 if not lane.signature.batched or rows + call.rows > self._settings.batch_rows:
                     break
                 if shapes is None:
-                    shapes = [array.shape[1:] for array in calls[0].call.inputs.values()]
-                if [array.shape[1:] for array in call.inputs.values()] != shapes:
+                    shapes = _row_shapes(calls[0].call)
+                if _row_shapes(call) != shapes:
                     break
             calls.append(waiting.popleft())
             rows += call.rows
@@ -248,9 +252,7 @@ class HostReplica(asyncio.Protocol):
             return
         lane = flight.lane
         lane.frames -= 1
-        if lane.waiting and not lane.scheduled:
-            lane.scheduled = True
-            self._loop.call_soon(self._flush, lane)
+        self._wake(lane)
         if not reply.loaded:
             for waiting in flight.calls:
                 if not waiting.future.done():
@@ -270,6 +272,12 @@ class HostReplica(asyncio.Protocol):
             _resolve(waiting, {name: array[at:until] for name, array in outputs.items()})
             at = until
 
+    def _wake(self, lane: Lane) -> None:
+        """Lets what waits go, now that a frame is back."""
+        if lane.waiting and not lane.scheduled:
+            lane.scheduled = True
+            self._loop.call_soon(self._flush, lane)
+
     def _sweep(self) -> None:
         """Answers calls past their deadline, tells the host, and reports a host that hangs."""
         now = time.monotonic()
@@ -277,6 +285,8 @@ class HostReplica(asyncio.Protocol):
             for index, waiting in enumerate(flight.calls):
                 if not waiting.future.done() and waiting.call.context.deadline <= now:
                     _expire(waiting)
+                if waiting.future.done() and not waiting.dropped:
+                    waiting.dropped = True
                     self._transport.write(encode_frame(CancelFrame(frame_id, index)))
             if all(
                 waiting.call.context.deadline + self._settings.grace_s <= now
@@ -285,6 +295,7 @@ class HostReplica(asyncio.Protocol):
                 servable = flight.calls[0].call.servable
                 del self._flights[frame_id]
                 flight.lane.frames -= 1
+                self._wake(flight.lane)
                 self._overdue(self, servable.name, servable.version)
         for lane in self._lanes.values():
             for waiting in lane.waiting:
@@ -293,6 +304,11 @@ class HostReplica(asyncio.Protocol):
         self._sweeping = self._busy
         if self._sweeping:
             self._loop.call_later(SWEEP_S, self._sweep)
+
+
+def _row_shapes(call: InferCall) -> list[tuple[int, ...]]:
+    inputs = call.inputs
+    return [inputs[spec.name].shape[1:] for spec in call.signature.inputs]
 
 
 def _resolve(waiting: Waiting, outputs: dict[str, np.ndarray]) -> None:

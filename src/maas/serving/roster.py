@@ -7,11 +7,12 @@ host in step, and notes that the plan is behind.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from maas.core.identity import ServableId
 from maas.core.states import ServableState
+from maas.serving.recovery import restart_delay, too_many_load_crashes
 from maas.serving.versions import HostEntry, VersionEntry
 
 log = logging.getLogger("maas.manager")
@@ -85,6 +86,29 @@ class Roster:
             host.holds.discard(entry.id)
         entry.host = ""
         self.set(entry, ServableState.END, reason)
+        self._forget(entry)
+
+    def recover(self, host: HostEntry, held: Sequence[VersionEntry], reason: str) -> None:
+        """Has a host started again, and its versions loaded there, but for one that kills it."""
+        now = self._clock()
+        host.crashes = [*host.crashes[-9:], now]
+        host.restart_at = now + restart_delay(host.crashes, now)
+        host.incarnation += 1
+        # A host loads in this order, one after the other, and says when each is ready.
+        loading = next((one for one in held if one.state is ServableState.LOADING), None)
+        for entry in held:
+            if entry.state is ServableState.UNLOADING:
+                self.ended(entry)
+                continue
+            if entry is loading:
+                entry.load_crashes += 1
+                if too_many_load_crashes(entry.load_crashes, host.dedicated):
+                    if host.dedicated:
+                        self.give_up(entry, f"its process ended while loading it ({reason})")
+                        continue
+                    entry.alone = True
+            entry.recovering = entry.recovering or entry.state is ServableState.AVAILABLE
+            self.set(entry, ServableState.LOADING, f"its process ended ({reason})")
 
     def ended(self, entry: VersionEntry) -> None:
         """Notes that a version is gone from its host."""
@@ -94,6 +118,10 @@ class Roster:
         entry.host = ""
         entry.recovering = False
         self.set(entry, ServableState.END)
+        self._forget(entry)
+
+    def _forget(self, entry: VersionEntry) -> None:
+        """Drops a version that has been deleted, now that nothing holds it."""
         if not self._listed(entry.id):
             self.versions.pop(entry.id, None)
 

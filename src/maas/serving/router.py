@@ -42,6 +42,7 @@ class Router:
         self._replicas: dict[str, HostReplica] = {}
         self._incarnations: dict[str, int] = {}
         self._connecting: dict[str, asyncio.Task[None]] = {}
+        self._lost_with: dict[str, int] = {}
         self._views: dict[ModelRef, ModelView] = {}
         self._known: dict[ServableId, HostReplica] = {}
         self._changed = asyncio.Event()
@@ -99,6 +100,7 @@ class Router:
         while True:
             try:
                 _, replica = await loop.create_unix_connection(self._new_replica, host.socket)
+                replica.life = f"{host_id}#{host.incarnation}"
             except OSError:
                 # Its socket appears when it has loaded what it could.
                 await asyncio.sleep(RECONNECT_S)
@@ -121,7 +123,9 @@ class Router:
         for host_id, known in list(self._replicas.items()):
             if known is replica:
                 del self._replicas[host_id]
-                self._say(Lost(host_id, self._incarnations[host_id], in_flight))
+                if in_flight and self._lost_with.get(host_id) != self._incarnations[host_id]:
+                    self._lost_with[host_id] = self._incarnations[host_id]
+                    self._say(Lost(host_id, self._incarnations[host_id], in_flight))
                 host = self._plan.hosts.get(host_id)
                 if host is not None:
                     self._connect(host_id, host)
@@ -201,7 +205,7 @@ class Router:
             MaasError: DEADLINE_EXCEEDED, UNAVAILABLE (not loaded and cannot be, or its host died
                 twice under the call), RESOURCE_EXHAUSTED, or the model's own.
         """
-        lost = 0
+        died: set[str] = set()
         while True:
             replica = self._known.get(call.servable)
             if replica is None or not replica.connected:
@@ -210,15 +214,16 @@ class Router:
                 return await replica.infer(call)
             except ReplicaLostError:
                 self._known.pop(call.servable, None)
-                lost += replica.connected is False
-                if lost > 1:
+                if not replica.connected:
+                    died.add(replica.life)
+                if len(died) > 1:
                     raise MaasError(
                         ErrorKind.UNAVAILABLE,
                         f"the process of {call.servable} died twice while it worked on this call",
                         retry_after_s=1.0,
                     ) from None
                 # Either the host is gone or it lacks the version: the plan is about to change.
-                await asyncio.sleep(0 if replica.connected is False else RECONNECT_S)
+                await asyncio.sleep(RECONNECT_S if replica.connected else 0)
                 if call.context.deadline <= time.monotonic():
                     raise self._too_late(call) from None
 

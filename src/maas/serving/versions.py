@@ -27,6 +27,7 @@ class VersionEntry:
         started: monotonic seconds at which its load began.
         recovering: it was AVAILABLE and its host is being started again.
         losses: crashes of the shared host with calls of this version in flight.
+        lost_with: incarnation of the shared host at the last of them.
         load_crashes: crashes of its host while it was loading.
         alone: it gets a host of its own, whatever its runtime says.
         memory_bytes: what loading it took.
@@ -44,6 +45,7 @@ class VersionEntry:
     started: float = 0.0
     recovering: bool = False
     losses: int = 0
+    lost_with: int = 0
     load_crashes: int = 0
     alone: bool = False
     memory_bytes: int = 0

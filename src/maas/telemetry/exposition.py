@@ -46,11 +46,10 @@ class Merged:
         self._last: dict[str, tuple[Series, ...]] = {}
 
     def update(self, process: str, series: tuple[Series, ...]) -> None:
-        """Takes a process's newest counts; lower ones than before mean that it is a new one."""
-        before = {(one.name, one.labels): one for one in self._last.get(process, ())}
+        """Takes a process's newest counts; less than before means that it is a new process."""
+        now = {(one.name, one.labels): one.count for one in series}
         if any(
-            (old := before.get((one.name, one.labels))) is not None and one.count < old.count
-            for one in series
+            now.get((old.name, old.labels), 0.0) < old.count for old in self._last.get(process, ())
         ):
             self.ended(process)
         self._last[process] = series
@@ -125,46 +124,38 @@ class _Snapshot(Collector):
 
     def _triton(self) -> Iterable[Metric]:
         """Triton's names, from its `docs/user_guide/metrics.md`."""
-        labels = ("model", "version")
-        success = CounterMetricFamily(
-            "nv_inference_request_success", "Successful inference requests", labels=labels
-        )
-        failure = CounterMetricFamily(
-            "nv_inference_request_failure", "Failed inference requests", labels=labels
-        )
-        sums: dict[tuple[tuple[str, ...], bool], float] = {}
+        answered: dict[tuple[str, ...], float] = {}
+        failed: dict[tuple[str, ...], float] = {}
         for one in self._named("maas_calls_total"):
-            key = (one.labels[:2], one.labels[3] == "ok")
-            sums[key] = sums.get(key, 0.0) + one.count
-        for (model, ok), count in sums.items():
-            (success if ok else failure).add_metric(model, count)
-        yield success
-        yield failure
-        for ours, theirs, text, total, scale in (
-            ("maas_batch_rows_total", "nv_inference_count", "Rows inferred", False, 1.0),
-            ("maas_batches_total", "nv_inference_exec_count", "Engine runs", False, 1.0),
-            ("maas_queue_seconds", "nv_inference_queue_duration_us", "Queue time, µs", True, 1e6),
+            sums = answered if one.labels[3] == "ok" else failed
+            sums[one.labels[:2]] = sums.get(one.labels[:2], 0.0) + one.count
+        yield _triton("nv_inference_request_success", "Successful inference requests", answered)
+        yield _triton("nv_inference_request_failure", "Failed inference requests", failed)
+        for ours, theirs, text, seconds in (
+            ("maas_batch_rows_total", "nv_inference_count", "Rows inferred", False),
+            ("maas_batches_total", "nv_inference_exec_count", "Engine runs", False),
+            ("maas_queue_seconds", "nv_inference_queue_duration_us", "Queue time, µs", True),
             (
                 "maas_infer_seconds",
                 "nv_inference_compute_infer_duration_us",
                 "Compute time, µs",
                 True,
-                1e6,
             ),
+            ("maas_call_seconds", "nv_inference_request_duration_us", "Request time, µs", True),
         ):
-            family = CounterMetricFamily(theirs, text, labels=labels)
+            sums = {}
             for one in self._named(ours):
-                family.add_metric(one.labels, (one.total if total else one.count) * scale)
-            yield family
-        duration: dict[tuple[str, ...], float] = {}
-        for one in self._named("maas_call_seconds"):
-            duration[one.labels[:2]] = duration.get(one.labels[:2], 0.0) + one.total
-        family = CounterMetricFamily(
-            "nv_inference_request_duration_us", "Request time, µs", labels=labels
-        )
-        for model, seconds in duration.items():
-            family.add_metric(model, seconds * 1e6)
-        yield family
+                amount = one.total * 1e6 if seconds else one.count
+                sums[one.labels[:2]] = sums.get(one.labels[:2], 0.0) + amount
+            yield _triton(theirs, text, sums)
+
+
+def _triton(name: str, text: str, sums: Mapping[tuple[str, ...], float]) -> Metric:
+    """A counter named as Triton names it: without the `_total` that the library would add."""
+    family = Metric(name, text, "unknown")
+    for (model, version), value in sums.items():
+        family.add_sample(name, {"model": model, "version": version}, value)
+    return family
 
 
 def _cumulative(buckets: tuple[int, ...]) -> list[tuple[str, float]]:

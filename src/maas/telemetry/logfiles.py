@@ -55,7 +55,7 @@ class LogFolder:
         found = [
             line
             for path in sorted(self._folder.glob("*.log*"))
-            for line in _read(path, max(0, path.stat().st_size - TAIL_BYTES))[0]
+            for line in _read(path, path.stat().st_size - TAIL_BYTES)[0]
             if wanted(line)
         ]
         found.sort(key=lambda line: line.time)
@@ -63,14 +63,19 @@ class LogFolder:
 
     async def follow(self, wanted: Wanted) -> AsyncIterator[LogLine]:
         """Lines written after this call, as they come, without end."""
-        at = {path: path.stat().st_size for path in self._folder.glob("*.log")}
+        at = {path: _end(path) for path in self._folder.glob("*.log")}
         while True:
             fresh: list[LogLine] = []
             for path in self._folder.glob("*.log"):
-                start = at.get(path, 0)
-                if path.stat().st_size < start:
-                    start = 0  # it was rotated
-                lines, at[path] = _read(path, start)
+                inode, start = at.get(path, (path.stat().st_ino, 0))
+                if path.stat().st_ino != inode:
+                    # It was rotated: first what was still written to the old one.
+                    old = path.with_suffix(".log.1")
+                    if old.exists() and old.stat().st_ino == inode:
+                        fresh += _read(old, start)[0]
+                    inode, start = path.stat().st_ino, 0
+                lines, start = _read(path, start)
+                at[path] = inode, start
                 fresh += lines
             for line in sorted(fresh, key=lambda line: line.time):
                 if wanted(line):
@@ -78,10 +83,20 @@ class LogFolder:
             await asyncio.sleep(POLL_S)
 
 
+def _end(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_ino, found.st_size
+
+
 def _read(path: Path, start: int) -> tuple[list[LogLine], int]:
     """Whole lines from a byte offset on, and the offset after the last of them."""
+    start = max(start, 0)
     with path.open("rb") as file:
-        file.seek(start)
+        if start:
+            # An offset may lie within a line, which is then left out.
+            file.seek(start - 1)
+            if file.read(1) != b"\n":
+                start += len(file.readline())
         data = file.read()
     end = data.rfind(b"\n") + 1
     process = path.name.partition(".log")[0]
@@ -97,7 +112,7 @@ def _parse(raw: Iterable[bytes], process: str) -> Iterable[LogLine]:
             fields = json.loads(text)
             line = LogLine(**{name: str(fields[name]) for name in fields})
             time = line.time
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, LookupError, RecursionError):
             if not text.strip():
                 continue
             line = LogLine(time, "info", process, text)

@@ -77,7 +77,8 @@ class FakeFleet:
 
     def work(self) -> bool:
         """Lets every host end or follow the plan once; says whether anything came of it."""
-        return any([self._work(host_id, host) for host_id, host in list(self.hosts.items())])
+        moved = [self._work(host_id, host) for host_id, host in list(self.hosts.items())]
+        return any(moved)
 
     def _work(self, host_id: str, host: FakeHost) -> bool:
         if host.killed:

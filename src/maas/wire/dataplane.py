@@ -122,12 +122,14 @@ class DataPlane:
         path: bytes = scope["raw_path"]
         headers: Sequence[Header] = scope["headers"]
         request_id = None
-        encoding = b""
+        encoding = binary = b""
         for name, value in headers:
             if name == b"x-request-id":
                 request_id = clean_request_id(value)
             elif name == b"content-encoding":
                 encoding = value
+            elif name == b"inference-header-content-length":
+                binary = value
         if request_id is None:
             request_id = f"{self._prefix}-{next(self._ids):x}"
         endpoint = self._endpoints.get(path)
@@ -142,6 +144,8 @@ class DataPlane:
                 body = await read_body(receive, headers, self._body_bytes)
                 if encoding and encoding != b"identity":
                     body = decompress(body, encoding, self._body_bytes)
+            if binary and binary != b"%d" % len(body):
+                raise oip.binary_tensors()
             context = CallContext(
                 request_id, principal, time.monotonic() + self._call_s, endpoint.dialect
             )

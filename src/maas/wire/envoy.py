@@ -1,7 +1,7 @@
 """Envoy as the front: the configuration we write for it, and how it is started.
 
 ```
-:8080 ─▶ Envoy ─┬─ /api /docs /console /metrics ─▶ control's Unix socket
+:8080 ─▶ Envoy ─┬─ /api /docs /metrics ─▶ control's Unix socket
                 └─ everything else ─▶ pyvoy: `maas.ingress:app` in Envoy's own process
 ```
 """
@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-CONTROL_PREFIXES = ("/api", "/docs", "/console", "/metrics")
+CONTROL_PREFIXES = ("/api", "/docs", "/metrics")
 """Paths that control answers, matched on whole segments."""
 _TYPE = "type.googleapis.com/envoy."
 MAX_HEADERS_KB = 32

@@ -14,6 +14,7 @@ from maas.dialects.oip.encode import (
     encode_ready,
     encode_server_metadata,
 )
+from maas.dialects.oip.request import binary_unimplemented
 from maas.wire.exchange import Exchange, is_large
 from maas.wire.http import Answer
 
@@ -50,7 +51,8 @@ async def model_ready(exchange: Exchange) -> Answer:
         status.servable == view.servable and status.state is ServableState.AVAILABLE
         for status in statuses
     )
-    return Answer(encode_ready(good), 200 if good else 503, servable=view.servable)
+    body = encode_ready(good, view.servable.name)
+    return Answer(body, 200 if good else 503, servable=view.servable)
 
 
 async def infer(exchange: Exchange) -> Answer:
@@ -75,6 +77,11 @@ async def infer(exchange: Exchange) -> Answer:
         else encode_infer(reply, request)
     )
     return Answer(body, servable=reply.servable)
+
+
+def binary_tensors() -> MaasError:
+    """The error for a body of which only a part is JSON, as Inference-Header-Content-Length says."""
+    return binary_unimplemented("tensors of this request")
 
 
 def error_body(error: MaasError, request_id: str) -> bytes:

@@ -7,7 +7,6 @@ import zlib
 from typing import Any
 
 import pytest
-
 from tests import zoo
 from tests.answers import bare_error
 

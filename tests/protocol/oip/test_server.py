@@ -6,7 +6,6 @@ https://github.com/kserve/open-inference-protocol/blob/main/specification/protoc
 from __future__ import annotations
 
 import pytest
-
 from tests.answers import bare_error
 
 
@@ -46,7 +45,11 @@ def test_what_is_not_there(server, path):
 
 @pytest.mark.parametrize(
     "path",
-    ["/v2/models/iris/versions/latest", "/v2/models/iris/versions/-1", "/v2/models/iris:1/versions/2"],
+    [
+        "/v2/models/iris/versions/latest",
+        "/v2/models/iris/versions/-1",
+        "/v2/models/iris:1/versions/2",
+    ],
 )
 def test_versions_that_are_none(server, path):
     bare_error(server.get(path), 400)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from tests import zoo
 from tests.answers import plain_error
 

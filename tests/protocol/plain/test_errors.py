@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 
 import pytest
-
 from tests import zoo
 from tests.answers import plain_error
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from tests import zoo
 from tests.answers import error, plain_error
 from tests.server import send_raw

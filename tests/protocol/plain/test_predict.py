@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import requests
-
 from tests import zoo
 from tests.answers import plain_error
 

@@ -10,7 +10,6 @@ import gzip
 from typing import Any
 
 import pytest
-
 from tests import zoo
 from tests.answers import bare_error
 

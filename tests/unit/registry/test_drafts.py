@@ -35,7 +35,7 @@ BEYOND: list[tuple[dict[str, Any], str]] = [
     ({"tags": {"k": "v" * 257}}, "257 characters"),
     ({"tags": {"k": "\udfff"}}, "surrogate"),
     ({"alias": ("3",)}, "digits alone are a version number"),
-    ({"alias": ("../prod",)}, "is not a alias"),
+    ({"alias": ("../prod",)}, "is not an alias"),
     ({"alias": ("a",) * 101}, "101 aliases"),
 ]
 

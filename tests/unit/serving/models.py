@@ -179,7 +179,7 @@ def main() -> None:
         name, _, version = servable.rpartition(":")
         batchers[name, int(version)] = batcher(Model(), name, int(version))
     HostSocket(Path(sys.argv[1]), lambda name, version: batchers.get((name, version)))
-    print("ready", flush=True)  # noqa: T201
+    print("ready", flush=True)
     signal.pause()
 
 

@@ -170,7 +170,7 @@ def test_headers_come_back_as_they_were(header: Header) -> None:
 def test_a_header_that_is_none_is_refused(data: bytes) -> None:
     try:
         header = decode_header(data)
-    except msgspec.DecodeError:
+    except ValueError:
         return
     assert isinstance(header, InferFrame | ReplyFrame | CancelFrame)
 

@@ -49,7 +49,11 @@ def test_what_failed_is_not_tried_again_by_itself(state: ServableState) -> None:
 
 def test_what_nobody_wants_goes() -> None:
     assert next_action([snapshot(1, AVAILABLE)]) == Unload(1)
-    assert next_action([snapshot(1, AVAILABLE, "serving")]) == Unload(1)
+
+
+def test_what_serves_is_never_unloaded() -> None:
+    """What was deleted serves no longer: the route goes first."""
+    assert next_action([snapshot(1, AVAILABLE, "serving")]) is None
 
 
 @pytest.mark.parametrize("state", [START, LOADING, UNLOADING, END])

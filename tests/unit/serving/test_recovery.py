@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from maas.serving.recovery import (
@@ -19,7 +21,7 @@ def test_the_first_crashes_cost_nothing() -> None:
 def test_then_the_wait_doubles_up_to_a_bound() -> None:
     waits = [restart_delay([100.0] * n, 100.0) for n in range(3, 20)]
     assert waits[0] > 0
-    assert all(b == min(2 * a, MOST_S) for a, b in zip(waits, waits[1:], strict=False))
+    assert all(b == min(2 * a, MOST_S) for a, b in pairwise(waits))
     assert waits[-1] == MOST_S
 
 

@@ -1,134 +1,30 @@
-"""Both ends of the frames: a host's threads and an ingress's event loop, over a Unix socket."""
+"""An ingress's side of the frames, with a real host on the other."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
 import random
 import socket
-import struct
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from maas_test_models import BATCHED, HOLD, PAIR, POISON, REFUSED, SHOUT, WHOLE, Model, batcher
+from maas_test_crossing import Host, M, call, error_of, hold, until, x
+from maas_test_models import BATCHED, HOLD, PAIR, POISON, REFUSED, SHOUT, WHOLE
 
 from maas.core.errors import ErrorKind, MaasError
 from maas.core.identity import ServableId
-from maas.core.messages import CallContext, InferCall, InferReply, Principal
-from maas.core.signature import Signature
-from maas.core.tensor import Tensors
-from maas.serving.batcher import Batcher
 from maas.serving.frames import (
-    MAX_HEADER,
     PREFIX,
     InferFrame,
-    ReplyFrame,
-    TensorMeta,
     decode_header,
-    encode_frame,
 )
-from maas.serving.hostsocket import HostSocket
 from maas.serving.replica import HostReplica, ReplicaLostError
-from maas.settings import ServingSettings
-
-M = ServableId("m", 1)
-ANN = Principal("", "ann", "caller")
-
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
-
-
-@pytest.fixture(autouse=True)
-def _unlogged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Log records that a test runner keeps would keep the sockets of their tracebacks open."""
-    monkeypatch.setattr(logging.getLogger("maas.host"), "disabled", True)
-
-
-class Host:
-    """A host in this process, and an ingress's connection to it."""
-
-    def __init__(self, run: Path, settings: ServingSettings, waiting_rows: int):
-        self.path = run / "host.sock"
-        self.model = Model()
-        self.batchers: dict[tuple[str, int], Batcher] = {("m", 1): batcher(self.model)}
-        HostSocket(self.path, lambda name, version: self.batchers.get((name, version)))
-        self.settings = settings
-        self.waiting_rows = waiting_rows
-        self.lost: list[tuple[tuple[str, int], ...]] = []
-        self.overdue: list[tuple[str, int]] = []
-
-    async def connect(self) -> HostReplica:
-        _, replica = await asyncio.get_running_loop().create_unix_connection(
-            lambda: HostReplica(
-                self.settings,
-                self.waiting_rows,
-                lambda _, in_flight: self.lost.append(in_flight),
-                lambda _, name, version: self.overdue.append((name, version)),
-            ),
-            str(self.path),
-        )
-        return replica
-
 
 Start = Callable[..., Awaitable[tuple[Host, HostReplica]]]
 
-
-@pytest.fixture
-async def start(run: Path) -> AsyncIterator[Start]:
-    hosts: list[tuple[Host, HostReplica]] = []
-
-    async def start(waiting_rows: int = 10_000, **fields: object) -> tuple[Host, HostReplica]:
-        host = Host(run, ServingSettings(**fields), waiting_rows)
-        replica = await host.connect()
-        hosts.append((host, replica))
-        return host, replica
-
-    yield start
-    for host, replica in hosts:
-        host.model.go.set()
-        replica._transport.close()
-        await until(lambda replica=replica: not replica.connected)
-
-
-async def until(done: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not done():
-            await asyncio.sleep(0.005)
-
-
-def call(
-    inputs: Tensors,
-    signature: Signature = BATCHED,
-    seconds: float = 30,
-    outputs: tuple[str, ...] | None = None,
-    servable: ServableId = M,
-) -> InferCall:
-    rows = len(next(iter(inputs.values()))) if signature.batched else 1
-    context = CallContext("r", ANN, time.monotonic() + seconds, "oip")
-    return InferCall(servable, signature, inputs, rows, outputs, context)
-
-
-def x(*first: float, columns: int = 2) -> dict[str, np.ndarray]:
-    array = np.zeros((len(first), columns), np.float32)
-    array[:, 0] = first
-    return {"x": array}
-
-
-async def error_of(future: Awaitable[InferReply]) -> MaasError:
-    with pytest.raises(MaasError) as caught:
-        await future
-    return caught.value
-
-
-async def hold(host: Host, replica: HostReplica, seconds: float = 30) -> asyncio.Future[InferReply]:
-    """Keeps the host busy until `model.go` is set."""
-    future = replica.infer(call(x(HOLD), seconds=seconds))
-    await asyncio.to_thread(host.model.entered.wait, 5)
-    assert host.model.entered.is_set()
-    return future
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 
 
 async def test_a_call_is_answered(start: Start) -> None:
@@ -456,75 +352,3 @@ async def test_a_replica_closes_when_its_last_call_is_answered(start: Start) -> 
     assert (await held).outputs["y"][0, 0] == 2 * HOLD
     await until(lambda: not replica.connected)
     assert host.lost == [()]
-
-
-GARBAGE = [
-    b"\x01",
-    b"GET / HTTP/1.1\r\n\r\n",
-    struct.pack("<II", MAX_HEADER + 1, 0),
-    struct.pack("<II", 4, 0) + b"\xc1\xc1\xc1\xc1",
-    struct.pack("<II", 10, 0) + b"abc",
-    os.urandom(64),
-]
-
-
-@pytest.mark.parametrize("data", GARBAGE, ids=range(len(GARBAGE)))
-async def test_garbage_ends_its_own_connection_only(start: Start, data: bytes) -> None:
-    host, replica = await start()
-    with socket.socket(socket.AF_UNIX) as stranger:
-        stranger.connect(str(host.path))
-        stranger.sendall(data)
-        stranger.shutdown(socket.SHUT_WR)
-        stranger.settimeout(5)
-        assert await asyncio.to_thread(stranger.recv, 1) == b""
-    assert (await replica.infer(call(x(1)))).outputs["y"][0, 0] == 2
-
-
-async def test_a_frame_whose_sizes_lie_is_answered_with_an_error(start: Start) -> None:
-    host, replica = await start()
-    meta = TensorMeta("x", BATCHED.inputs[0].dtype, (100, 2), 800)
-    frame = InferFrame(5, "m", 1, BATCHED.name, (60, 40), (1e18, 1e18), (meta,))
-    with socket.socket(socket.AF_UNIX) as stranger:
-        stranger.connect(str(host.path))
-        stranger.sendall(encode_frame(frame, [bytes(16)]))
-        stranger.settimeout(5)
-        data = await asyncio.to_thread(stranger.recv, 4096)
-    head, _ = PREFIX.unpack_from(data)
-    reply = decode_header(data[PREFIX.size : PREFIX.size + head])
-    assert isinstance(reply, ReplyFrame)
-    assert [(error.index, error.kind) for error in reply.errors] == [
-        (0, "internal"),
-        (1, "internal"),
-    ]
-    assert host.model.executions == []
-    assert (await replica.infer(call(x(1)))).outputs["y"][0, 0] == 2
-
-
-async def test_an_ingress_that_goes_away_takes_its_calls_with_it(start: Start) -> None:
-    host, replica = await start()
-    held = await hold(host, replica)
-    other = await host.connect()
-    gone = other.infer(call(x(1)))
-    await asyncio.sleep(0.1)
-    other._transport.abort()
-    with pytest.raises(ReplicaLostError):
-        await gone
-    await asyncio.sleep(0.1)
-    host.model.go.set()
-    await held
-    await replica.infer(call(x(2)))
-    assert [1.0] not in host.model.runs
-
-
-async def test_the_socket_is_the_owners_alone(start: Start) -> None:
-    host, _ = await start()
-    assert host.path.stat().st_mode & 0o777 == 0o600
-
-
-async def test_a_socket_left_by_a_process_that_died_is_replaced(run: Path) -> None:
-    path = run / "stale.sock"
-    with socket.socket(socket.AF_UNIX) as stale:
-        stale.bind(str(path))
-    HostSocket(path, lambda name, version: None)
-    with socket.socket(socket.AF_UNIX) as one:
-        one.connect(str(path))

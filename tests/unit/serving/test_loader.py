@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from queue import SimpleQueue
+
+import numpy as np
+import pytest
+from maas_test_models import BATCHED, SIGNATURES, WHOLE, NumpyRuntime
+
+from maas.core.errors import ErrorKind
+from maas.core.signature import Signature, check_inputs
+from maas.core.states import ServableState
+from maas.core.tensor import DType, TensorSpec
+from maas.serving.batcher import Job
+from maas.serving.frames import InferFrame
+from maas.serving.loader import Loader, resident_bytes, sample_inputs
+from maas.serving.messages import Failed, FromProcess, Ready, Unloaded
+from maas.serving.plan import SCHEMA, HostPlan, ModelPlan, Plan, VersionPlan
+from maas.settings import ServingSettings
+from maas.telemetry.metrics import Metrics
+
+
+class Host:
+    """A loader with the NumPy runtime, and the plan it follows."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.runtime = NumpyRuntime()
+        self.said: list[FromProcess] = []
+        self.loader = Loader(
+            "host-1",
+            {"numpy": self.runtime}.__getitem__,
+            ServingSettings(threads=3),
+            Metrics(),
+            self.said.append,
+        )
+
+    def follow(
+        self, signatures: Mapping[str, Signature] | None = None, runtime: str = "numpy",
+        host: str = "host-1", **texts: str,
+    ) -> list[FromProcess]:  # fmt: skip
+        """Follows a plan that holds these models, version 1 of each; gives what was said."""
+        for name, text in texts.items():
+            if text != "missing":
+                (self.folder / name).write_text(text, encoding="utf-8")
+        models = {
+            name: ModelPlan(
+                {
+                    1: VersionPlan(
+                        ServableState.LOADING, "", host, runtime, "numpy", str(self.folder), name,
+                        "text", dict(signatures or SIGNATURES),
+                    )
+                },
+                None,
+                {},
+            )
+            for name in texts
+        }  # fmt: skip
+        holds = tuple((name, 1) for name in texts)
+        self.said.clear()
+        self.loader.follow(Plan(SCHEMA, "e", 1, models, {host: HostPlan("s", 1, False, holds)}))
+        return list(self.said)
+
+    def ask(self, name: str, value: float) -> bytes:
+        batcher = self.loader.lookup(name, 1)
+        assert batcher is not None
+        answers: SimpleQueue[bytes] = SimpleQueue()
+        inputs = {"x": np.array([[value]], np.float32)}
+        frame = InferFrame(1, name, 1, BATCHED.name, (1,), (math.inf,), ())
+        batcher.put(Job(frame, inputs, answers.put, time.monotonic()))
+        return answers.get(timeout=5)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+def test_what_the_plan_names_is_loaded_warmed_up_and_said(host: Host) -> None:
+    [ready] = host.follow(m="ok")
+    assert isinstance(ready, Ready)
+    assert (ready.name, ready.version) == ("m", 1)
+    assert ready.memory_bytes >= 0
+    assert ready.load_s > 0
+    [model] = host.runtime.loaded
+    # A row, then a batch of each batched signature; a row of the others.
+    sizes = {
+        name: [len(values) for n, values in model.executions if n == name] for name in SIGNATURES
+    }
+    assert sizes == {name: [1, 8] if one.batched else [1] for name, one in SIGNATURES.items()}
+    assert host.runtime.devices[0].threads == 3
+    assert host.ask("m", 2)
+    host.follow()
+
+
+def test_what_is_loaded_is_not_loaded_again(host: Host) -> None:
+    host.follow(m="ok")
+    assert host.follow(m="ok") == []
+    [added] = host.follow(m="ok", n="ok")
+    assert isinstance(added, Ready)
+    assert len(host.runtime.loaded) == 2
+    host.follow()
+
+
+def test_what_the_plan_no_longer_names_is_unloaded(host: Host) -> None:
+    host.follow(m="ok", n="ok")
+    assert host.follow(n="ok") == [Unloaded("m", 1)]
+    assert [model.closed for model in host.runtime.loaded] == [1, 0]
+    assert host.loader.lookup("m", 1) is None
+    assert host.loader.lookup("n", 1) is not None
+    assert host.follow() == [Unloaded("n", 1)]
+
+
+def test_another_hosts_versions_are_not_its_business(host: Host) -> None:
+    assert host.follow(host="host-2", m="ok") == []
+    assert host.loader.lookup("m", 1) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "reason"),
+    [
+        ("refused the file ends early", ErrorKind.FAILED_PRECONDITION, "the file ends early"),
+        ("crash", ErrorKind.INTERNAL, "RuntimeError: the file is torn"),
+        ("broken", ErrorKind.INTERNAL, "OSError: a library is missing"),
+        ("misnamed", ErrorKind.INTERNAL, "it answered ['z'] where its signature has ['y']"),
+    ],
+)
+def test_a_load_that_fails_is_said_with_its_reason(
+    host: Host, text: str, kind: ErrorKind, reason: str
+) -> None:
+    said = host.follow({BATCHED.name: BATCHED}, m=text)
+    assert said == [Failed("m", 1, kind, reason)]
+    assert host.loader.lookup("m", 1) is None
+
+
+def test_the_reason_holds_no_path_of_the_server(host: Host) -> None:
+    [failed] = host.follow(m="missing")
+    assert isinstance(failed, Failed)
+    assert str(host.folder) not in failed.reason
+
+
+def test_a_failure_stops_no_other_version(host: Host) -> None:
+    said = host.follow(a="ok", b="crash", c="ok")
+    assert [type(message) for message in said] == [Ready, Failed, Ready]
+    host.follow()
+
+
+def test_a_failed_version_is_not_tried_again_until_the_plan_has_dropped_it(host: Host) -> None:
+    host.follow(m="crash")
+    assert host.follow(m="ok") == []
+    assert host.follow() == [Unloaded("m", 1)]
+    assert isinstance(host.follow(m="ok")[0], Ready)
+    host.follow()
+
+
+def test_a_model_that_fails_its_warm_up_gives_its_memory_back(host: Host) -> None:
+    host.follow({BATCHED.name: BATCHED}, m="broken")
+    assert [model.closed for model in host.runtime.loaded] == [1]
+
+
+def test_a_model_that_refuses_made_up_values_is_ready(host: Host) -> None:
+    [ready] = host.follow({BATCHED.name: BATCHED}, m="picky")
+    assert isinstance(ready, Ready)
+    assert len(host.runtime.loaded[0].executions) == 2
+    host.follow()
+
+
+def test_a_runtime_that_is_not_installed_is_a_failure(host: Host) -> None:
+    [failed] = host.follow(runtime="mxnet", m="ok")
+    assert isinstance(failed, Failed)
+    assert "mxnet" in failed.reason
+
+
+def test_all_is_said_again_to_a_control_that_is_new(host: Host) -> None:
+    first = host.follow(m="ok", n="crash")
+    host.said.clear()
+    host.loader.say_all()
+    assert host.said == first
+    host.follow()
+
+
+EVERY = Signature(
+    "every",
+    tuple(
+        TensorSpec(dtype.value, dtype, shape)
+        for dtype, shape in zip(
+            DType, [(None, 2), (None,), (None, None, 3)] * 5, strict=False
+        )
+    ),
+    (),
+    batched=True,
+)  # fmt: skip
+
+
+def test_made_up_inputs_fit_the_signature() -> None:
+    assert check_inputs(EVERY, sample_inputs(EVERY, 8)) == 8
+    assert check_inputs(WHOLE, sample_inputs(WHOLE, 1)) == 1
+    assert sample_inputs(EVERY, 1)["BYTES"].tolist() == [[b"text", b"text"]]
+
+
+def test_resident_memory_is_measured() -> None:
+    before = resident_bytes()
+    held = np.ones(8 << 20)  # 64 MiB
+    assert resident_bytes() - before > 32 << 20
+    assert held[0] == 1

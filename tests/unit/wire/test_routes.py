@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maas.core.errors import ErrorKind, MaasError
+from maas.core.identity import ModelRef
+from maas.wire.routes import PROBES, Dialect, Route, Verb, dialect_of, match
+
+IRIS, THIRD, PROD = ModelRef("iris"), ModelRef("iris", version=3), ModelRef("iris", alias="prod")
+
+ROUTES = [
+    (b"/", Dialect.PLAIN, Verb.INDEX, "GET", None),
+    (b"/livez", Dialect.PLAIN, Verb.LIVE, "GET", None),
+    (b"/readyz", Dialect.PLAIN, Verb.READY, "GET", None),
+    (b"/healthz", Dialect.PLAIN, Verb.READY, "GET", None),
+    (b"/predict", Dialect.PLAIN, Verb.PREDICT, "POST", None),
+    (b"/classify", Dialect.PLAIN, Verb.CLASSIFY, "POST", None),
+    (b"/iris/predict", Dialect.PLAIN, Verb.PREDICT, "POST", IRIS),
+    (b"/iris:3/predict", Dialect.PLAIN, Verb.PREDICT, "POST", THIRD),
+    (b"/iris%3A3/predict", Dialect.PLAIN, Verb.PREDICT, "POST", THIRD),
+    (b"/iris@prod/classify", Dialect.PLAIN, Verb.CLASSIFY, "POST", PROD),
+    (b"/%E6%A8%A1%E5%9E%8B/predict", Dialect.PLAIN, Verb.PREDICT, "POST", ModelRef("模型")),
+    ("/模型/predict".encode(), Dialect.PLAIN, Verb.PREDICT, "POST", ModelRef("模型")),
+    (b"/console2/predict", Dialect.PLAIN, Verb.PREDICT, "POST", ModelRef("console2")),
+    (b"/predictions2/predict", Dialect.PLAIN, Verb.PREDICT, "POST", ModelRef("predictions2")),
+    (b"/v2", Dialect.OIP, Verb.SERVER_METADATA, "GET", None),
+    (b"/v2/health/live", Dialect.OIP, Verb.LIVE, "GET", None),
+    (b"/v2/health/ready", Dialect.OIP, Verb.READY, "GET", None),
+    (b"/v2/models/iris", Dialect.OIP, Verb.MODEL_METADATA, "GET", IRIS),
+    (b"/v2/models/iris@prod", Dialect.OIP, Verb.MODEL_METADATA, "GET", PROD),
+    (b"/v2/models/iris/versions/3", Dialect.OIP, Verb.MODEL_METADATA, "GET", THIRD),
+    (b"/v2/models/iris/ready", Dialect.OIP, Verb.MODEL_READY, "GET", IRIS),
+    (b"/v2/models/iris/versions/3/ready", Dialect.OIP, Verb.MODEL_READY, "GET", THIRD),
+    (b"/v2/models/iris/infer", Dialect.OIP, Verb.PREDICT, "POST", IRIS),
+    (b"/v2/models/iris/versions/3/infer", Dialect.OIP, Verb.PREDICT, "POST", THIRD),
+    (b"/v2/models/iris%40prod/infer", Dialect.OIP, Verb.PREDICT, "POST", PROD),
+    (b"/v1/models/iris", Dialect.TFSERVING, Verb.MODEL_STATUS, "GET", IRIS),
+    (b"/v1/models/iris/versions/3", Dialect.TFSERVING, Verb.MODEL_STATUS, "GET", THIRD),
+    (b"/v1/models/iris/labels/prod", Dialect.TFSERVING, Verb.MODEL_STATUS, "GET", PROD),
+    (b"/v1/models/iris/metadata", Dialect.TFSERVING, Verb.MODEL_METADATA, "GET", IRIS),
+    (b"/v1/models/iris/versions/3/metadata", Dialect.TFSERVING, Verb.MODEL_METADATA, "GET", THIRD),
+    (b"/v1/models/iris/labels/prod/metadata", Dialect.TFSERVING, Verb.MODEL_METADATA, "GET", PROD),
+    (b"/v1/models/iris:predict", Dialect.TFSERVING, Verb.PREDICT, "POST", IRIS),
+    (b"/v1/models/iris/versions/3:predict", Dialect.TFSERVING, Verb.PREDICT, "POST", THIRD),
+    (b"/v1/models/iris/labels/prod:predict", Dialect.TFSERVING, Verb.PREDICT, "POST", PROD),
+    (b"/v1/models/metadata", Dialect.TFSERVING, Verb.MODEL_STATUS, "GET", ModelRef("metadata")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "dialect", "verb", "method", "ref"), ROUTES)
+def test_a_path_is_understood(
+    path: bytes, dialect: Dialect, verb: Verb, method: str, ref: ModelRef | None
+) -> None:
+    assert match(path) == Route(dialect, verb, method, ref)
+    assert dialect_of(path) is dialect
+
+
+def refused(path: bytes) -> MaasError:
+    with pytest.raises(MaasError) as caught:
+        match(path)
+    return caught.value
+
+
+NAMES = [
+    b"..", b".", b"%2e%2e", b"%2E%2E", b".%2e", b"%252e%252e", b"..%2f", b"..%2Fetc",
+    b"%2e%2e%2fetc%2fpasswd", b"..%5c", b"%2fetc%2fpasswd", b"iris%2f", b"iris%2F..", b"iris%5c",
+    b"%00", b"iris%00", b"\x00iris", b"iris\x00", b"%20iris", b" iris", b"iris%20", b"iris%0a",
+    b"iris%0d%0a", b"%09iris", b"file%3A%2F%2F%2Fetc%2Fpasswd", b"file:", b"http%3A%2F%2Fevil",
+    b"", b"%", b"%zz", b"a" * 129, b"%3Cscript%3E", b"iris%3Fx=1", b"iris%23", b"-iris", b"_iris",
+    b"iris:", b"iris@", b"iris@..", b"%E2%80%AEiris", b"%EF%BB%BFiris", b"a;b", b"'or'1", b"*",
+]  # fmt: skip
+SHAPES = [
+    b"/%s/predict",
+    b"/%s/classify",
+    b"/v2/models/%s",
+    b"/v2/models/%s/infer",
+    b"/v2/models/%s/ready",
+    b"/v2/models/%s/versions/1",
+    b"/v2/models/%s/versions/1/infer",
+    b"/v1/models/%s",
+    b"/v1/models/%s:predict",
+    b"/v1/models/%s/metadata",
+    b"/v1/models/%s/versions/1",
+    b"/v1/models/%s/versions/1:predict",
+    b"/v1/models/%s/labels/prod",
+    b"/v1/models/iris/labels/%s",
+    b"/v1/models/iris/labels/%s:predict",
+    b"/v1/models/iris/versions/%s",
+    b"/v1/models/iris/versions/%s:predict",
+    b"/v2/models/iris/versions/%s",
+    b"/v2/models/iris/versions/%s/infer",
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_what_is_no_name_is_refused_on_every_route_that_takes_one(shape: bytes) -> None:
+    for name in NAMES:
+        path = shape % name
+        assert (path, refused(path).kind) == (path, ErrorKind.INVALID_ARGUMENT)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_bytes_that_are_not_utf_8_are_refused(shape: bytes) -> None:
+    for name in (b"\xff", b"%ff", b"%c3", b"%ED%A0%80"):
+        assert refused(shape % name).kind is ErrorKind.INVALID_ARGUMENT
+
+
+TRAVERSALS = [
+    b"/../predict", b"/../../etc/passwd", b"/..", b"/%2e%2e/predict", b"/%2e%2e%2f%2e%2e/predict",
+    b"/iris/../api/predict", b"/iris/%2e%2e/predict", b"//iris/predict", b"/iris//predict",
+    b"/iris/predict/", b"/iris/predict/..", b"/iris%2fpredict", b"/iris/predict%2f",
+    b"/v2/models/../../api", b"/v2/models/iris/../infer", b"/v2/models/iris/%2e%2e/infer",
+    b"/v2/models/iris/", b"/v2/models/iris/infer/", b"/v2/models/iris//infer", b"/v2/models/",
+    b"/v2/models//infer", b"/v2/models/iris/versions/", b"/v2/models/iris/versions/1/",
+    b"/v2/models/iris/versions/1/2/infer", b"/v2/../iris/predict", b"/v2/", b"/v2/health/live/",
+    b"/v1/models/../../api", b"/v1/models/iris/", b"/v1/models/iris/../x:predict", b"/v1/models/",
+    b"/v1/models//:predict", b"/v1/models/iris/versions/", b"/v1/models/iris/versions/1/",
+    b"/file:///etc/passwd/predict", b"/v2/models/file:///etc/passwd/infer", b"/livez/",
+    b"/readyz/..",
+    b"/api/../iris/predict", b"/%2fapi", b"/v2%2fmodels/iris", b"\\iris\\predict",
+    b"/iris\\predict",
+    b"iris/predict", b"", b"*", b"http://localhost/iris/predict", b"/localhost/v1/models?",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", TRAVERSALS)
+def test_no_encoding_moves_a_request_to_another_route(path: bytes) -> None:
+    assert refused(path).kind in (ErrorKind.INVALID_ARGUMENT, ErrorKind.NOT_FOUND)
+
+
+@pytest.mark.parametrize(
+    "path", [b"/iris/predict/", b"/v2/models/iris/", b"/v2/models/iris/infer/",
+             b"/v2/models/iris/versions/1/", b"/v1/models/iris/", b"/v1/models/iris/versions/1/"],
+)  # fmt: skip
+def test_a_trailing_slash_on_a_route_with_a_name_is_a_malformed_request(path: bytes) -> None:
+    """Security's table: 400, on every route that takes a name."""
+    assert refused(path).kind is ErrorKind.INVALID_ARGUMENT
+
+
+MALFORMED = [
+    b"/v1/models/iris:", b"/v1/models/iris:explode", b"/v1/models/iris:predict:predict",
+    b"/v1/models/iris/versions", b"/v1/models/iris/versions/x", b"/v1/models/iris/versions/-1",
+    b"/v1/models/iris/versions/1.0:predict", b"/v1/models/iris/versions/1/labels/prod",
+    b"/v1/models/iris/labels", b"/v1/models/iris/stages/prod", b"/v1/models/iris/metadata:predict",
+    b"/v1/models/iris/metadata/more", b"/v1/models/iris:predict/metadata", b"/v1/models/:predict",
+    b"/v1/models/iris/versions/3/metadata/x", b"/v1/models/iris@prod:predict", b"/v1/models/iris:3",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", MALFORMED)
+def test_a_malformed_tensorflow_serving_route_is_400(path: bytes) -> None:
+    assert refused(path).kind is ErrorKind.INVALID_ARGUMENT
+    assert dialect_of(path) is Dialect.TFSERVING
+
+
+def test_the_protocols_words_are_in_the_refusal() -> None:
+    assert "expected /v1/models/NAME[/versions/N|/labels/L]" in refused(b"/v1/models/a/b/c").message
+
+
+PLANNED = [
+    b"/v1/chat/completions", b"/v1/completions", b"/v1/embeddings", b"/v1/responses", b"/v1/models",
+    b"/invocations", b"/ping", b"/version", b"/health", b"/models", b"/predictions/iris",
+    b"/predictions/iris/3", b"/console", b"/console/x", b"/v2/models/stats", b"/v2/logging",
+    b"/v2/trace/setting", b"/v2/repository/index", b"/v2/repository/models/iris/load",
+    b"/v2/models/iris/config", b"/v2/models/iris/stats", b"/v2/models/iris/versions/3/config",
+    b"/v2/models/iris/generate", b"/v2/models/iris/generate_stream", b"/v1/models/iris:classify",
+    b"/v1/models/iris:regress", b"/v1/models/iris/versions/3:explain",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", PLANNED)
+def test_what_is_planned_is_not_built_yet(path: bytes) -> None:
+    assert refused(path).kind is ErrorKind.UNIMPLEMENTED
+
+
+@pytest.mark.parametrize(
+    "path", [b"/favicon.ico", b"/nothing", b"/a/b", b"/a/b/predict", b"/v1", b"/v3/models",
+             b"/v2/x",
+             b"/v2/models/iris/nothing", b"/v2/models", b"/v1/modelsx/iris", b"/iris/predictx"],
+)  # fmt: skip
+def test_what_is_no_route_is_not_found(path: bytes) -> None:
+    assert refused(path).kind is ErrorKind.NOT_FOUND
+
+
+def test_two_versions_in_one_path_are_one_too_many() -> None:
+    for path in (b"/v2/models/iris:3/versions/3", b"/v2/models/iris@prod/versions/3/infer"):
+        assert "use one of them" in refused(path).message
+
+
+def test_a_long_path_is_not_repeated_whole() -> None:
+    assert len(refused(b"/" + b"x" * 30_000).message) < 300
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_are_a_route_or_an_error_of_ours(path: bytes) -> None:
+    for prefix in (b"/", b"/v1/models/", b"/v2/models/", b""):
+        try:
+            route = match(prefix + path)
+        except MaasError:
+            continue
+        assert route.ref is not None or prefix + path in {one[0] for one in ROUTES}
+
+
+def test_only_probes_and_the_index_answer_without_a_key() -> None:
+    assert {verb for path, _, verb, _, _ in ROUTES if verb in PROBES} == {
+        Verb.INDEX, Verb.LIVE, Verb.READY
+    }  # fmt: skip
+    assert all(ref is None for _, _, verb, _, ref in ROUTES if verb in PROBES)
