@@ -17,8 +17,8 @@ if ROOT not in sys.path:
     # pytest's importlib mode leaves sys.path alone, and `tests.server` is shared between folders.
     sys.path.insert(0, ROOT)
 
-from tests import zoo
-from tests.server import Server, serving
+from tests import zoo  # noqa: E402  # only now can it be found
+from tests.server import Server, serving  # noqa: E402
 
 Start = Callable[..., Server]
 

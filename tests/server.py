@@ -18,15 +18,12 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import orjson
 import requests
 
 from maas.client import Client
@@ -250,82 +247,6 @@ class Server:
         return sorted(path.name for path in (self.home / "staging").iterdir())
 
 
-class Load:
-    """Callers that go on calling until told to stop; every answer is counted.
-
-    Args:
-        server: whom.
-        path: what.
-        body: JSON, sent each time.
-        callers: threads, each with a connection of its own.
-        check: gives what to count an answer under; its status where None.
-        headers: sent each time.
-    """
-
-    def __init__(
-        self,
-        server: Server,
-        path: str,
-        body: Any,
-        callers: int = 4,
-        check: Callable[[requests.Response], object] | None = None,
-        headers: Mapping[str, str] | None = None,
-    ):
-        self._server = server
-        self._url = server.url + path
-        self._body = orjson.dumps(body)
-        self._check = check
-        self._headers = headers
-        self._stopping = threading.Event()
-        self._threads = [threading.Thread(target=self._call) for _ in range(callers)]
-        self._lock = threading.Lock()
-        self.answers: Counter[object] = Counter()
-        self.failures: list[str] = []
-
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        try:
-            self.more(20)
-        except AssertionError:
-            self.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopping.set()
-        for thread in self._threads:
-            thread.join()
-
-    def more(self, count: int = 50, timeout_s: float = 30) -> None:
-        """Waits until so many further calls have been answered."""
-        goal = self.answers.total() + count
-        wait_until(lambda: self.answers.total() >= goal, timeout_s, f"{count} further answers")
-
-    def _call(self) -> None:
-        with requests.Session() as session:
-            session.trust_env = False
-            while not self._stopping.is_set():
-                try:
-                    answer = session.post(
-                        self._url, data=self._body, headers=self._headers, timeout=60
-                    )
-                    found = answer.status_code if self._check is None else self._check(answer)
-                except Exception as error:
-                    found = type(error).__name__
-                    self._note(f"{found}: {error}")
-                else:
-                    if answer.status_code != 200:
-                        self._note(f"{answer.status_code}: {answer.text[:300]}")
-                with self._lock:
-                    self.answers[found] += 1
-
-    def _note(self, text: str) -> None:
-        with self._lock:
-            if len(self.failures) < 20:
-                self.failures.append(text)
-
-
 def run_cli(
     *arguments: str,
     env: Mapping[str, str] | None = None,
@@ -396,33 +317,3 @@ def serving(home: Path, front: str, *arguments: str, **env: str) -> Iterator[Ser
             server.stop()
     finally:
         server.close()
-
-
-def send_raw(port: int, data: bytes, timeout_s: float = 5) -> bytes:
-    """Sends bytes as they are; gives whatever comes until the server closes or goes quiet."""
-    with socket.create_connection(("127.0.0.1", port), timeout_s) as connection:
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            connection.sendall(data)
-        return read_answer(connection, timeout_s)
-
-
-def read_answer(connection: socket.socket, timeout_s: float = 5) -> bytes:
-    """Reads one HTTP/1.1 answer, by its content-length where it has one."""
-    connection.settimeout(timeout_s)
-    got = b""
-    with contextlib.suppress(ConnectionResetError, TimeoutError):
-        while True:
-            head, end, body = got.partition(b"\r\n\r\n")
-            if end:
-                lengths = [
-                    int(line.partition(b":")[2])
-                    for line in head.lower().split(b"\r\n")
-                    if line.startswith(b"content-length:")
-                ]
-                if lengths and len(body) >= lengths[0]:
-                    break
-            part = connection.recv(1 << 16)
-            if not part:
-                break
-            got += part
-    return got

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -12,7 +13,10 @@ from typing import Any
 import pytest
 import requests
 from tests import zoo
-from tests.server import Load, Server, marked, wait_until
+from tests.load import Load
+from tests.server import Server, marked, wait_until
+
+from maas.core.errors import MaasError
 
 COUNT = {"input_data": [[1, 2, 3]]}
 FLOWER = {"input_data": [zoo.FLOWER]}
@@ -134,10 +138,8 @@ def test_control_dies_at_every_start(start_any, small_home):
         while not stopping.is_set():
             for pid, line in marked(server.mark).items():
                 if "maas.control" in line:
-                    try:
+                    with contextlib.suppress(ProcessLookupError):
                         kill(pid)
-                    except ProcessLookupError:
-                        pass
             time.sleep(0.05)
 
     killer = threading.Thread(target=kill_control)
@@ -177,7 +179,7 @@ def test_the_server_dies_while_publishing(start_any, small_home, tmp_path, wait_
     def publish() -> None:
         try:
             found.append(server.publish(path, "iris").version.digest)
-        except Exception as error:
+        except MaasError as error:
             found.append(error)
 
     publisher = threading.Thread(target=publish)

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from tests import zoo
 from tests.answers import check_sentence, error
-from tests.server import Load, Server, wait_until
+from tests.load import Load
+from tests.server import Server, wait_until
 
 from maas.core.errors import MaasError
 

@@ -164,8 +164,11 @@ def test_show(usual):
         assert "nobody" in done.err or "9" in done.err
 
 
-@pytest.mark.parametrize("command", ["serve", "publish", "models", "show", "delete", "alias",
-                                     "rollback", "predict", "ps", "logs", "doctor", "keys"])  # fmt: skip
+COMMANDS = ["serve", "publish", "models", "show", "delete", "alias", "rollback", "predict"]
+COMMANDS += ["ps", "logs", "doctor", "keys"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_has_an_example(command):
     done = run_cli(command, "--help")
     assert done.code == 0

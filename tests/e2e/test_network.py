@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 from tests import zoo
 from tests.answers import error
-from tests.server import Load, Server, read_answer, send_raw
+from tests.load import Load
+from tests.raw import read_answer, send_raw
+from tests.server import Server
 
 MIB = 1 << 20
 LIMIT = 64 * MIB

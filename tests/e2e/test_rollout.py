@@ -10,7 +10,8 @@ import orjson
 import pytest
 from tests import zoo
 from tests.answers import check_sentence, plain_error
-from tests.server import Load, Server
+from tests.load import Load
+from tests.server import Server
 
 ROW = {"input_data": [[1, 2]]}
 COUNTER = itertools.count(1)
@@ -184,8 +185,8 @@ def test_what_is_said_about_a_version(server, tmp_path, files, name):
     card = tmp_path / "card.md"
     card.write_text("# 模型\nMultiplies.", encoding="utf-8")
     done = server.cli(
-        "publish", str(files[1]), "--name", name, "--card", str(card), "--accuracy", "0.97", "--metric", "rmse=3.1",
-        "--tag", "team=vision", "--tag", "owner=安娜",
+        "publish", str(files[1]), "--name", name, "--card", str(card),
+        "--accuracy", "0.97", "--metric", "rmse=3.1", "--tag", "team=vision", "--tag", "owner=安娜",
     )  # fmt: skip
     assert done.code == 0, done
     [version] = orjson.loads(server.cli("show", name, "--json").out)["versions"]

@@ -77,9 +77,10 @@ def check_name(name: str, what: str = "model name") -> str:
             letter or digit, in any script.
     """
     if not _NAME.fullmatch(name) and not _is_name(name):
+        article = "an" if what[0] in "aeiou" else "a"
         raise invalid(
-            f"{name[:40]!r} is not {'an' if what[0] in 'aeiou' else 'a'} {what}: use 1 to {MAX_NAME} letters, digits, '.', '_' or "
-            "'-', beginning with a letter or a digit"
+            f"{name[:40]!r} is not {article} {what}: use 1 to {MAX_NAME} letters, digits, '.', "
+            "'_' or '-', beginning with a letter or a digit"
         )
     return name
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from maas.core.identity import ServableId
@@ -26,10 +26,9 @@ from maas.core.states import ServableState
 from maas.serving.fleet import Fleet, HostSpec
 from maas.serving.messages import Changed, Failed, Lost, Overdue, Ready, Unloaded, Want
 from maas.serving.plan import write_plan
-from maas.serving.planning import Catalogue, build_plan
+from maas.serving.planning import Catalogue, build_plan, snapshots
 from maas.serving.policy import (
     Load,
-    VersionSnapshot,
     aspired_versions,
     next_action,
     serving_version,
@@ -150,6 +149,7 @@ class Manager:
         if entry is None or entry.host != host_id or entry.state is not ServableState.LOADING:
             return
         entry.memory_bytes = message.memory_bytes
+        entry.load_crashes = 0
         entry.recovering = False
         self._roster.set(entry, ServableState.AVAILABLE)
 
@@ -193,8 +193,8 @@ class Manager:
         host = self.hosts.get(message.host)
         if host is not None and host.dedicated and host.incarnation == message.incarnation:
             log.warning("%s hangs on %s:%d", host.id, message.name, message.version)
-            if self._fleet is not None:
-                await self._fleet.kill(host.id)
+            assert self._fleet is not None
+            await self._fleet.kill(host.id)
 
     def on_exit(self, host_id: str, reason: str, asked: bool) -> None:
         """A host process has ended; `reason` says how, as people read it."""
@@ -286,7 +286,7 @@ class Manager:
                 else aspired_versions(model, frozenset(self._wanted.get(name, ())))
             )
             for _ in range(2 * len(entries)):
-                action = next_action(self._snapshots(name, entries, aspired))
+                action = next_action(snapshots(entries, aspired, self.serving.get(name)))
                 if action is None:
                     break
                 entry = self.versions[ServableId(name, action.version)]
@@ -306,7 +306,12 @@ class Manager:
             if entry.recovering
             or (
                 entry.state is ServableState.AVAILABLE
-                and (acknowledged is None or entry.since <= acknowledged)
+                # What serves is known to every ingress already, also after its host came back.
+                and (
+                    entry.record.version == self.serving.get(name)
+                    or acknowledged is None
+                    or entry.since <= acknowledged
+                )
             )
         }
         failed = {entry.record.version for entry in entries if entry.failed}
@@ -326,27 +331,17 @@ class Manager:
                 self.serving[name] = serving
             self._roster.touch()
 
-    def _snapshots(
-        self, name: str, entries: Iterable[VersionEntry], aspired: frozenset[int]
-    ) -> Sequence[VersionSnapshot]:
-        return [
-            VersionSnapshot(
-                entry.record.version,
-                entry.state,
-                entry.record.version in aspired,
-                self.serving.get(name) == entry.record.version,
-                entry.failed,
-            )
-            for entry in entries
-        ]
-
     def _finish_unloads(self) -> None:
         acknowledged = self._acknowledged()
         for entry in self.versions.values():
-            host = self.hosts.get(entry.host)
-            if entry.state is not ServableState.UNLOADING or host is None:
+            if entry.state is not ServableState.UNLOADING:
                 continue
-            if entry.id in host.holds and (acknowledged is None or entry.since <= acknowledged):
+            host = self.hosts.get(entry.host)
+            if (
+                host is not None
+                and entry.id in host.holds
+                and (acknowledged is None or entry.since <= acknowledged)
+            ):
                 host.holds.discard(entry.id)
                 if not host.running:
                     self._roster.ended(entry)

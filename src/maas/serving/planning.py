@@ -1,14 +1,15 @@
-"""From what the manager knows to the plan that everybody reads: a pure function."""
+"""From what the manager knows to what others read: pure functions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 
 from maas.core.identity import ServableId
 from maas.core.ports import Artifact
 from maas.core.records import ModelRecord
 from maas.core.states import ServableState
 from maas.serving.plan import SCHEMA, ModelPlan, Plan
+from maas.serving.policy import VersionSnapshot
 from maas.serving.versions import HostEntry, VersionEntry
 
 
@@ -27,6 +28,28 @@ class Catalogue:
     ):
         self.snapshot = snapshot
         self.artifact = artifact
+
+
+def snapshots(
+    entries: Iterable[VersionEntry], aspired: Set[int], serving: int | None
+) -> Sequence[VersionSnapshot]:
+    """One model's versions as the policy sees them.
+
+    Args:
+        entries: what the manager knows of each.
+        aspired: those that should be loaded.
+        serving: where unversioned calls go.
+    """
+    return [
+        VersionSnapshot(
+            entry.record.version,
+            entry.state,
+            entry.record.version in aspired,
+            entry.record.version == serving,
+            entry.failed,
+        )
+        for entry in entries
+    ]
 
 
 def build_plan(

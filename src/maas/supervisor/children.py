@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from maas.core.layout import LIFELINE
 
@@ -97,22 +97,30 @@ class LogFile:
 
     def __init__(self, path: Path):
         self._path = path
-        self._file = path.open("ab")
+        self._file: BinaryIO | None = path.open("ab")
 
     def write(self, line: bytes) -> None:
-        """Appends a line; a full disk loses the line, never the server."""
+        """Appends a line; a disk that is full or away loses the line, never the server."""
         with contextlib.suppress(OSError):
-            if self._file.tell() > LOG_BYTES:
-                self._file.close()
-                self._path.replace(self._path.with_suffix(".log.1"))
-                self._file = self._path.open("ab")
-            self._file.write(line + b"\n")
-            self._file.flush()
+            if self._file is None or self._file.tell() > LOG_BYTES:
+                self._rotate()
+            if self._file is not None:
+                self._file.write(line + b"\n")
+                self._file.flush()
+
+    def _rotate(self) -> None:
+        if self._file is not None:
+            file, self._file = self._file, None
+            with contextlib.suppress(OSError):
+                file.close()
+            self._path.replace(self._path.with_suffix(".log.1"))
+        self._file = self._path.open("ab")
 
     def close(self) -> None:
         """Closes the file."""
-        with contextlib.suppress(OSError):
-            self._file.close()
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                self._file.close()
 
 
 def show(process: str, line: bytes) -> None:
@@ -125,7 +133,7 @@ def show(process: str, line: bytes) -> None:
         try:
             record = json.loads(line)
             level, message = record["level"], record["message"]
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, LookupError, RecursionError):
             return
         if level in ("warning", "error", "critical"):
             sys.stderr.write(f"{level}: {process}: {message}\n")

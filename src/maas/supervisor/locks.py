@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import socket
@@ -50,7 +51,7 @@ def check_port(host: str, port: int) -> None:
         except PermissionError:
             raise TakenError(f"port {port} needs more rights; choose one above 1023") from None
         except OSError as error:
-            holder = port_holder(port)
+            holder = port_holder(port) if error.errno == errno.EADDRINUSE else ""
             raise TakenError(
                 f"port {port} on {host} is taken by {holder}; stop it or choose another with --port"
                 if holder

@@ -188,7 +188,10 @@ class Supervisor:
             return
         *lines, self._orders = (self._orders + data).split(b"\n")
         for line in lines:
-            self._obey(json.loads(line))
+            try:
+                self._obey(json.loads(line))
+            except (ValueError, TypeError, LookupError) as error:
+                show("supervisor", _line("error", f"control gave an order that is none: {error}"))
 
     def _obey(self, order: dict[str, Any]) -> None:
         if order["op"] == "start":

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
+from math import prod
+from urllib.parse import quote
 
 from maas.core.identity import ServableId
 from maas.core.records import ServerInfo
 from maas.core.signature import Signature
 from maas.core.tensor import DType
+
+MOST_VALUES = 100
+"""A call with more values than that is left to `maas show`."""
 
 
 def banner(
@@ -52,6 +58,8 @@ def _call(info: ServerInfo, example: tuple[ServableId, Signature] | None) -> str
     if example is None:
         return f"curl -s{key} {info.url}/readyz"
     servable, signature = example
+    if sum(prod(size or 1 for size in spec.shape) for spec in signature.inputs) > MOST_VALUES:
+        return f"maas show {servable.name} --code curl"
     values = {}
     for spec in signature.inputs:
         value: object = "text" if spec.dtype is DType.BYTES else 1
@@ -60,6 +68,5 @@ def _call(info: ServerInfo, example: tuple[ServableId, Signature] | None) -> str
         values[spec.name] = value
     body = {"input_data": next(iter(values.values()))} if len(values) == 1 else values
     text = json.dumps(body, ensure_ascii=False)
-    if len(text) > 400:
-        return f"maas show {servable.name} --code curl"
-    return f"curl -s{key} {info.url}/{servable.name}/predict -d '{text}'"
+    url = f"{info.url}/{quote(servable.name)}/predict"
+    return f"curl -s{key} {url} -d {shlex.quote(text)}"

@@ -164,9 +164,7 @@ class DataPlane:
         if counter is None:
             counter = counts[status] = self._counter(endpoint, status)
         counter.count += 1
-        if scope["method"] == "HEAD":
-            answer.body = b""
-        await send_answer(send, answer, request_id)
+        await send_answer(send, answer, request_id, head=scope["method"] == "HEAD")
 
     def _match(self, path: bytes) -> Endpoint:
         endpoint = Endpoint(match(path))

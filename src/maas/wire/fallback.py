@@ -50,12 +50,14 @@ class ControlProxy:
             scope["method"],
             url,
             headers=[(k, v) for k, v in scope["headers"] if k not in _HOP_BY_HOP],
-            content=_body(receive),
+            content=_body(receive) if _has_body(scope) else None,
         )
         if b"content-length" in dict(scope["headers"]):
             request.headers.pop("transfer-encoding", None)
         try:
             response = await self._client.send(request, stream=True)
+        except ClientGoneError:
+            return
         except httpx.HTTPError:
             await _unavailable(send)
             return
@@ -81,11 +83,24 @@ def is_control(path: bytes) -> bool:
     return any(text == prefix or text.startswith(prefix + "/") for prefix in CONTROL_PREFIXES)
 
 
+class ClientGoneError(Exception):
+    """The client went away before the end of its request."""
+
+
+def _has_body(scope: Scope) -> bool:
+    return any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
+
+
 async def _body(receive: Receive) -> AsyncIterator[bytes]:
+    """The request's body as it comes.
+
+    Raises:
+        ClientGoneError: half of it must not look to control like the whole.
+    """
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            return
+            raise ClientGoneError
         if message.get("body"):
             yield message["body"]
         if not message.get("more_body"):

@@ -106,7 +106,7 @@ def decompress(body: bytes, encoding: bytes, limit: int) -> bytes:
             f"content-encoding {encoding.decode('latin-1')[:40]!r} is not read here; send gzip, "
             "deflate or none",
         )
-    # 47: gzip or zlib, whichever the header says.
+    # 47: gzip or zlib, whichever the data says.
     engine = zlib.decompressobj(47)
     try:
         data = engine.decompress(body, limit + 1)
@@ -116,6 +116,10 @@ def decompress(body: bytes, encoding: bytes, limit: int) -> bytes:
         raise too_large(limit)
     if not engine.eof:
         raise invalid("the compressed body ends too early")
+    if engine.unused_data:
+        raise invalid(
+            "something follows the compressed body; send one member, and nothing after it"
+        )
     return data
 
 
@@ -128,8 +132,8 @@ def clean_request_id(value: bytes) -> str | None:
     return None
 
 
-async def send_answer(send: Send, answer: Answer, request_id: str) -> None:
-    """Sends head and body."""
+async def send_answer(send: Send, answer: Answer, request_id: str, *, head: bool = False) -> None:
+    """Sends head and body; with `head` the head alone, as of the whole answer."""
     body = answer.body
     headers = [
         answer.content_type,
@@ -140,7 +144,7 @@ async def send_answer(send: Send, answer: Answer, request_id: str) -> None:
         headers.append((b"maas-model", model_header(answer.servable)))
     headers.extend(answer.headers)
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": b"" if head else body})
 
 
 @lru_cache(4096)

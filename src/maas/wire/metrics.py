@@ -23,6 +23,6 @@ def metrics_route(
     @get("/metrics", media_type=MediaType.TEXT, sync_to_thread=False, include_in_schema=False)
     def metrics(request: Request) -> Response[bytes]:  # type: ignore[type-arg]
         allowed(list(request.scope["headers"]))
-        return Response(render(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(render(), media_type="text/plain; version=0.0.4")
 
     return metrics

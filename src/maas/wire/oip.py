@@ -80,7 +80,7 @@ async def infer(exchange: Exchange) -> Answer:
 
 
 def binary_tensors() -> MaasError:
-    """The error for a body of which only a part is JSON, as Inference-Header-Content-Length says."""
+    """The error for a body of which Inference-Header-Content-Length says that a part is JSON."""
     return binary_unimplemented("tensors of this request")
 
 

@@ -70,10 +70,10 @@ _FIXED = {
 }
 _PLANNED = (
     b"/v1/chat/completions", b"/v1/completions", b"/v1/embeddings", b"/v1/responses",
-    b"/v1/models", b"/invocations", b"/ping", b"/version", b"/health", b"/models",
+    b"/console", b"/v1/models", b"/invocations", b"/ping", b"/version", b"/health", b"/models",
     b"/v2/models/stats", b"/v2/logging", b"/v2/trace/setting", b"/v2/repository/index",
 )  # fmt: skip
-_PLANNED_BELOW = (b"/predictions/", b"/v2/repository/", b"/v2/cudasharedmemory", b"/console")
+_PLANNED_BELOW = (b"/predictions/", b"/v2/repository/", b"/v2/cudasharedmemory/", b"/console/")
 _OIP_PLANNED = frozenset(
     ("config", "stats", "generate", "generate_stream", "trace", "load", "unload")
 )
@@ -99,6 +99,8 @@ def match(path: bytes) -> Route:
     fixed = _FIXED.get(path)
     if fixed is not None:
         return fixed
+    if not path.startswith(b"/"):
+        raise _no_route(path)
     if path in _PLANNED or path.startswith(_PLANNED_BELOW):
         raise _planned(path)
     if path.startswith(b"/v2/models/"):
@@ -106,6 +108,8 @@ def match(path: bytes) -> Route:
     if path.startswith(b"/v1/models/"):
         return _match_tfserving(_segments(path[11:]))
     segments = _segments(path[1:])
+    if len(segments) == 3 and segments[1:] in (["predict", ""], ["classify", ""]):
+        raise _trailing_slash()
     if len(segments) == 2 and segments[1] in (Verb.PREDICT, Verb.CLASSIFY):
         return Route(Dialect.PLAIN, Verb(segments[1]), "POST", parse_ref(segments[0]))
     raise _no_route(path)
@@ -122,6 +126,8 @@ def _match_oip(segments: list[str]) -> Route:
     """`M[/versions/V][/ready|/infer]`, after the Open Inference Protocol; M may be `name@alias`."""
     ref = parse_ref(segments[0])
     rest = segments[1:]
+    if rest[-1:] == [""]:
+        raise _trailing_slash()
     if rest[:1] == ["versions"] and len(rest) > 1:
         if ref.alias is not None or ref.version is not None:
             raise invalid(f"{str(ref)!r} and /versions/ both name a version; use one of them")
@@ -154,6 +160,8 @@ def _match_tfserving(segments: list[str]) -> Route:
     last, colon, verb = segments[-1].rpartition(":")
     if not colon:
         last, verb = segments[-1], ""
+    elif not verb:
+        raise malformed
     segments = [*segments[:-1], last]
     metadata = not verb and len(segments) in (2, 4) and segments[-1] == "metadata"
     if metadata:
@@ -176,6 +184,10 @@ def _match_tfserving(segments: list[str]) -> Route:
     return Route(
         Dialect.TFSERVING, Verb.MODEL_METADATA if metadata else Verb.MODEL_STATUS, "GET", ref
     )
+
+
+def _trailing_slash() -> MaasError:
+    return invalid("the path ends in a slash; leave it out")
 
 
 def _planned(path: bytes) -> MaasError:

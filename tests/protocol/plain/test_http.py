@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests import zoo
 from tests.answers import error, plain_error
-from tests.server import send_raw
+from tests.raw import send_raw
 
 BODY = {"input_data": [zoo.FLOWER]}
 CALLS = {
@@ -139,9 +139,14 @@ def test_the_console_is_planned_too(server):
     assert server.get("/console").status_code == 501
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/iris/predict/", "/v2/nothing", "/v2/models/iris/x"])
+@pytest.mark.parametrize("path", ["/nothing", "/v2/nothing", "/v2/models/iris/x"])
 def test_no_such_route(server, path):
     assert "route" in error(path, server.get(path), 404)
+
+
+@pytest.mark.parametrize("path", ["/iris/predict/", "/v2/models/iris/", "/v1/models/iris/"])
+def test_a_slash_at_the_end(server, path):
+    error(path, server.post(path, BODY), 400)
 
 
 HOSTILE = [

@@ -43,6 +43,46 @@ async def test_a_host_that_dies_is_started_again_and_its_calls_wait(
     assert [(spec.id, spec.incarnation) for spec in ground.fleet.started] == [(name, 1), (name, 2)]
 
 
+@pytest.mark.parametrize("host", ["shared", "dedicated"])
+async def test_no_plan_while_a_host_comes_back_is_without_the_version_that_serves(
+    ground: Ground, host: str
+) -> None:
+    ground.publish("iris", 1, host=host, prod=1)
+    await ground.settle()
+    before = ground.manager.number
+    ground.crash(ground.host_of("iris", 1))
+    await ground.settle()
+    later = [plan.models["iris"] for number, plan in ground.plans.items() if number > before]
+    assert [model.default for model in later] == [1] * len(later)
+    assert [model.aliases for model in later] == [{"prod": 1}] * len(later)
+    assert ground.states("iris") == {1: AVAILABLE}
+
+
+async def test_no_plan_while_a_version_moves_is_without_it(ground: Ground) -> None:
+    ground.publish("bad", 1)
+    await ground.settle()
+    before = ground.manager.number
+    for crash in (1, 2):
+        ground.manager.on_lost(Lost(SHARED, crash, (("bad", 1),)))
+    await ground.settle()
+    later = [plan.models["bad"] for number, plan in ground.plans.items() if number > before]
+    assert [model.default for model in later] == [1] * len(later)
+    assert ground.host_of("bad", 1) != SHARED
+
+
+async def test_crashes_that_a_version_survived_do_not_add_up(ground: Ground) -> None:
+    """It was killed while it loaded, now and then, and loaded well every time after."""
+    ground.publish("big", 1, host="dedicated")
+    await ground.settle()
+    for _ in range(2 * LOAD_CRASHES):
+        for _ in range(2):  # while it serves, and again while it loads
+            ground.crash(ground.host_of("big", 1))
+            await ground.manager.reconcile(ground.fleet)
+        await ground.settle()
+        ground.now += 3600
+        assert ground.states("big") == {1: AVAILABLE}
+
+
 async def test_a_host_that_dies_after_a_long_life_comes_back_too(ground: Ground) -> None:
     ground.publish("iris", 1)
     await ground.settle()

@@ -128,7 +128,7 @@ async def test_cards_that_are_refused(
         ({"metric": "rmse=low"}, "expected a number"),
         ({"metric": "rmse=nan"}, "expected a number"),
         ({"tag": "team"}, "tag=name=value"),
-        ({"alias": "../x"}, "not a alias"),
+        ({"alias": "../x"}, "not an alias"),
         ({"alias": "12"}, "digits alone"),
         ({"promote": "perhaps"}, "promote"),
         ({"filename": "../../etc/passwd"}, "cannot be a file name"),
