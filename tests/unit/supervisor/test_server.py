@@ -23,8 +23,6 @@ def python(code: str) -> list[str]:
 
 
 def until(done: Callable[[], object]) -> None:
-    import time
-
     end = time.monotonic() + 10
     while not done():
         assert time.monotonic() < end, "it did not happen"

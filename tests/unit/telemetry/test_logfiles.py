@@ -83,9 +83,8 @@ def test_every_field_is_read(logs: Logs) -> None:
 
 
 NO_JSON = [
-    b"Traceback (most recent call last):", b"123", b'"text"', b"[]", b"[1]", b"[0]", b'["a"]', b"null",
-    b"{}",
-    b'{"time": "x"}', b'{"message": "m", "surprise": 1}', b"\xff\xfe", b"{", b"NaN",
+    b"Traceback (most recent call last):", b"123", b'"text"', b"[]", b"[1]", b"[0]", b'["a"]',
+    b"null", b"{}", b'{"time": "x"}', b'{"message": "m", "surprise": 1}', b"\xff\xfe", b"{", b"NaN",
 ]  # fmt: skip
 
 
