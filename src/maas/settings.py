@@ -154,8 +154,13 @@ def load_settings(
     if file is not None:
         try:
             tree = tomllib.loads(file.read_text(encoding="utf-8"))
-        except (OSError, tomllib.TOMLDecodeError) as error:
+        except OSError as error:
+            raise SettingsError(f"{file}: {error.strerror or error}") from None
+        except ValueError as error:  # not TOML, or not UTF-8
             raise SettingsError(f"{file}: {error}") from None
+        for section, table in tree.items():
+            if not isinstance(table, dict):
+                raise SettingsError(f"{file}: {section} is {table!r}; expected a table")
     for section, name, value in _from_environ(environ):
         tree.setdefault(section, {})[name] = value
     for section, fields in flags.items():
@@ -163,9 +168,12 @@ def load_settings(
             if value is not None:
                 tree.setdefault(section, {})[name] = value
     try:
-        return resolve_paths(msgspec.convert(tree, Settings, strict=False), environ)
+        settings = msgspec.convert(tree, Settings, strict=False)
     except msgspec.ValidationError as error:
         raise SettingsError(f"settings: {error}") from None
+    if not 0 < settings.server.port < 1 << 16:
+        raise SettingsError(f"server.port is {settings.server.port}; expected 1 to 65535")
+    return resolve_paths(settings, environ)
 
 
 def _from_environ(environ: Mapping[str, str]) -> list[tuple[str, str, Any]]:

@@ -76,6 +76,14 @@ class Roster:
         host.restart_at = self._clock()
         return host
 
+    def empty(self, host: HostEntry, limit_s: float) -> bool:
+        """Whether a host that is to hold nothing has said so, or has had its time."""
+        now = self._clock()
+        if host.empty_since is None:
+            host.empty_since = now
+        held = any(entry.host == host.id for entry in self.versions.values())
+        return not held or now - host.empty_since > limit_s
+
     def give_up(self, entry: VersionEntry, reason: str) -> None:
         """Notes that a version could not be loaded, and why."""
         log.warning("%s is not loaded: %s", entry.id, reason)

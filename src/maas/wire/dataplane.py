@@ -27,12 +27,15 @@ from maas.telemetry.metrics import Counter, Metrics
 from maas.wire import oip, plain, tfserving
 from maas.wire.exchange import Exchange, Handler
 from maas.wire.http import (
+    COMPRESSED_FROM,
     Answer,
     Header,
     Receive,
     Scope,
     Send,
+    accepted_encoding,
     clean_request_id,
+    compress,
     decompress,
     read_body,
     send_answer,
@@ -122,12 +125,14 @@ class DataPlane:
         path: bytes = scope["raw_path"]
         headers: Sequence[Header] = scope["headers"]
         request_id = None
-        encoding = binary = b""
+        encoding = accepted = binary = b""
         for name, value in headers:
             if name == b"x-request-id":
                 request_id = clean_request_id(value)
             elif name == b"content-encoding":
                 encoding = value
+            elif name == b"accept-encoding":
+                accepted = value
             elif name == b"inference-header-content-length":
                 binary = value
         if request_id is None:
@@ -164,6 +169,10 @@ class DataPlane:
         if counter is None:
             counter = counts[status] = self._counter(endpoint, status)
         counter.count += 1
+        if accepted and len(answer.body) >= COMPRESSED_FROM:
+            wanted = accepted_encoding(accepted)
+            if wanted:
+                compress(answer, wanted)
         await send_answer(send, answer, request_id, head=scope["method"] == "HEAD")
 
     def _match(self, path: bytes) -> Endpoint:
@@ -186,6 +195,8 @@ class DataPlane:
         headers = []
         if error.retry_after_s is not None:
             headers.append((b"retry-after", b"%d" % max(1, round(error.retry_after_s))))
+        if error.kind is ErrorKind.UNSUPPORTED_MEDIA:
+            headers.append((b"accept-encoding", b"gzip, deflate"))
         if error.kind is ErrorKind.UNAUTHENTICATED:
             headers.append((b"www-authenticate", b"Bearer"))
         if error.kind is ErrorKind.METHOD_NOT_ALLOWED and endpoint is not None:

@@ -20,6 +20,17 @@ from typing import Any
 CONTROL_PREFIXES = ("/api", "/docs", "/metrics")
 """Paths that control answers, matched on whole segments."""
 _TYPE = "type.googleapis.com/envoy."
+_WITHOUT_PYVOY = {"pyvoy": {"@type": f"{_TYPE}config.route.v3.FilterConfig", "disabled": True}}
+_T = "%[89ABab][0-9A-Fa-f]"
+UTF8_PATH = (
+    "(?:[!-$&-~]|%[0-7][0-9A-Fa-f]"
+    f"|%(?:[Cc][2-9A-Fa-f]|[Dd][0-9A-Fa-f]){_T}"
+    f"|%(?:[Ee]0%[ABab][0-9A-Fa-f]|[Ee][Dd]%[89][0-9A-Fa-f]|[Ee][1-9A-CEFa-cef]{_T}){_T}"
+    f"|%(?:[Ff]0%[9ABab][0-9A-Fa-f]|[Ff]4%8[0-9A-Fa-f]|[Ff][1-3]{_T}){_T}{_T})*"
+)
+"""Paths that are ASCII and percent-encoded UTF-8 (RFC 3629, section 4). pyvoy 1.3 decodes a path
+before it asks anybody, and one that is not UTF-8 ends its event loop, and Envoy with it."""
+NOT_UTF8 = "the path is not percent-encoded UTF-8"
 MAX_HEADERS_KB = 32
 MAX_CONNECTIONS = 16_384
 HEADERS_S = 10
@@ -162,12 +173,7 @@ def _connection_manager() -> dict[str, Any]:
             "match": {"path_separated_prefix": prefix},
             # No time-out: uploads and event streams take as long as they take.
             "route": {"cluster": "control", "timeout": "0s"},
-            "typed_per_filter_config": {
-                "pyvoy": {
-                    "@type": f"{_TYPE}config.route.v3.FilterConfig",
-                    "disabled": True,
-                }
-            },
+            "typed_per_filter_config": _WITHOUT_PYVOY,
         }
         for prefix in CONTROL_PREFIXES
     ]
@@ -201,7 +207,16 @@ def _connection_manager() -> dict[str, Any]:
                     "domains": ["*"],
                     "routes": [
                         *to_control,
-                        {"match": {"prefix": "/"}, "direct_response": {"status": 404}},
+                        # Never the answer itself: pyvoy's filter answers before the route does.
+                        {
+                            "match": {"safe_regex": {"regex": UTF8_PATH}},
+                            "direct_response": {"status": 404},
+                        },
+                        {
+                            "match": {"prefix": "/"},
+                            "direct_response": {"status": 400, "body": {"inline_string": NOT_UTF8}},
+                            "typed_per_filter_config": _WITHOUT_PYVOY,
+                        },
                     ],
                 }
             ]

@@ -19,6 +19,9 @@ Header = tuple[bytes, bytes]
 JSON = (b"content-type", b"application/json")
 TEXT = (b"content-type", b"text/plain; charset=utf-8")
 MAX_REQUEST_ID = 128
+COMPRESSED_FROM = 1024
+"""Shorter answers are not compressed: that would cost more than it saves."""
+COMPRESSION = 1
 
 
 class Answer:
@@ -121,6 +124,39 @@ def decompress(body: bytes, encoding: bytes, limit: int) -> bytes:
             "something follows the compressed body; send one member, and nothing after it"
         )
     return data
+
+
+def accepted_encoding(value: bytes) -> bytes:
+    """The encoding to answer in, by an Accept-Encoding header: gzip, deflate or none.
+
+    The one with the higher q-value; gzip where they are equal (RFC 9110, section 12.5.3).
+    """
+    best, best_q = b"", 0.0
+    for part in value.lower().split(b","):
+        name, _, parameters = part.partition(b";")
+        quality = 1.0
+        if parameters.strip().startswith(b"q="):
+            try:
+                quality = float(parameters.strip()[2:])
+            except ValueError:
+                quality = 0.0
+        name = name.strip()
+        if name in (b"gzip", b"deflate") and (
+            quality > best_q or (quality == best_q > 0 and name == b"gzip")
+        ):
+            best, best_q = name, quality
+    return best
+
+
+def compress(answer: Answer, encoding: bytes) -> None:
+    """Compresses an answer's body in place and says so in its headers."""
+    engine = zlib.compressobj(COMPRESSION, zlib.DEFLATED, 31 if encoding == b"gzip" else 15)
+    answer.body = engine.compress(answer.body) + engine.flush()
+    answer.headers = (
+        *answer.headers,
+        (b"content-encoding", encoding),
+        (b"vary", b"accept-encoding"),
+    )
 
 
 def clean_request_id(value: bytes) -> str | None:

@@ -73,7 +73,8 @@ _PLANNED = (
     b"/console", b"/v1/models", b"/invocations", b"/ping", b"/version", b"/health", b"/models",
     b"/v2/models/stats", b"/v2/logging", b"/v2/trace/setting", b"/v2/repository/index",
 )  # fmt: skip
-_PLANNED_BELOW = (b"/predictions/", b"/v2/repository/", b"/v2/cudasharedmemory/", b"/console/")
+_PLANNED_BELOW = (b"/predictions/", b"/v2/repository/", b"/console/")
+_SHARED_MEMORY = (b"/v2/cudasharedmemory/", b"/v2/systemsharedmemory/")
 _OIP_PLANNED = frozenset(
     ("config", "stats", "generate", "generate_stream", "trace", "load", "unload")
 )
@@ -101,7 +102,7 @@ def match(path: bytes) -> Route:
         return fixed
     if not path.startswith(b"/"):
         raise _no_route(path)
-    if path in _PLANNED or path.startswith(_PLANNED_BELOW):
+    if path in _PLANNED or path.startswith((*_PLANNED_BELOW, *_SHARED_MEMORY)):
         raise _planned(path)
     if path.startswith(b"/v2/models/"):
         return _match_oip(_segments(path[11:]))

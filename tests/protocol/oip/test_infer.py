@@ -151,8 +151,13 @@ def test_compressed_requests(server, encoding):
     ],
 )
 def test_compressed_answers(server, accepted, encoding):
-    answer = server.post(COUNTS, counted([1, 2, 3]), headers={"accept-encoding": accepted})
+    many = {"inputs": [tensor("x", [100, 4], "FP32", zoo.FLOWER * 100)]}
+    answer = server.post(IRIS, many, headers={"accept-encoding": accepted})
     assert answer.headers.get("content-encoding") == encoding
+    assert answer.json()["outputs"][0]["data"] == [0] * 100
+    # A short answer would only grow.
+    answer = server.post(COUNTS, counted([1, 2, 3]), headers={"accept-encoding": accepted})
+    assert answer.headers.get("content-encoding") is None
     assert answer.json()["outputs"][0]["data"] == [6]
 
 

@@ -84,6 +84,21 @@ async def test_what_is_deleted_goes_once_every_ingress_knows(ground: Ground, hos
     assert "iris" not in ground.manager.serving
 
 
+async def test_a_dedicated_host_is_stopped_only_when_it_has_unloaded(ground: Ground) -> None:
+    """SIGTERM ends it at once; what is in flight is answered by unloading, which it says."""
+    ground.publish("big", 1, host="dedicated")
+    await ground.settle()
+    host = ground.host_of("big", 1)
+    ground.delete("big")
+    while ground.fleet.hosts[host].loaded:
+        await ground.manager.reconcile(ground.fleet)
+        assert ground.fleet.stopped == []
+        ground.acknowledged = ground.manager.number
+        ground.fleet.work()
+    await ground.settle()
+    assert ground.fleet.hosts == {}
+
+
 async def test_a_host_of_its_own_ends_with_its_version(ground: Ground) -> None:
     ground.publish("big", 1, host="dedicated")
     await ground.settle()

@@ -124,15 +124,6 @@ def until(done: Callable[[], object], seconds: float = 10) -> None:
         time.sleep(0.01)
 
 
-def alive(pid: int) -> bool:
-    """Whether a process runs; one that has ended and is not yet reaped does not."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
-    except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] != "Z"
-
-
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A short one, since a socket's path ends at 108 bytes."""
