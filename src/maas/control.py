@@ -195,6 +195,7 @@ class Control:
             if looked and held == self._manager.number:
                 break
             await wait_for(self._manager.progress, 0.05)
+        await self._listening()
         owner_file = "" if self._settings.keys.owner else str(self._owner_file())
         text = banner(
             self._info(),
@@ -204,6 +205,19 @@ class Control:
             sorted(self._manager.serving),
         )
         self._supervisor.say(op="ready", banner=text)
+
+    async def _listening(self) -> None:
+        """Waits until the port is open: an ingress has its plan a moment before."""
+        server = self._settings.server
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(server.host, server.host)  # noqa: S104
+        while True:
+            try:
+                _, writer = await asyncio.open_connection(host.strip("[]"), server.port)
+            except OSError:
+                await asyncio.sleep(0.02)
+            else:
+                writer.close()
+                return
 
     def _owner_file(self) -> Path:
         given = self._settings.keys.owner_file

@@ -113,7 +113,8 @@ def serve(
         after = publish_command([path for path, _ in named], about, settings)
     elif name is not None:
         raise invalid("--name goes with a PATH to publish")
-    command = [sys.executable, "-m", "maas.supervisor", "--settings", str(write(settings))]
+    command = [sys.executable, "-P", "-m", "maas.supervisor", "--settings", str(write(settings))]
+    # -P everywhere: nothing is imported from the folder that this happens to be started in.
     if after:
         command += ["--then", json.dumps(after)]
         # The command finds this server, and its key, where clients look for them.
@@ -178,7 +179,7 @@ def publish_flags(
 
 def publish_command(paths: Sequence[str], flags: Sequence[str], settings: Settings) -> list[str]:
     """The `maas publish` that the supervisor starts once the server is ready."""
-    command = [sys.executable, "-m", "maas", "publish", *flags, "--wait-ready"]
+    command = [sys.executable, "-P", "-m", "maas", "publish", *flags, "--wait-ready"]
     command += ["--url", server_url(settings.server)]
     if not settings.keys.owner:
         file = settings.keys.owner_file or str(Path(settings.paths.home) / "owner.key")

@@ -50,7 +50,7 @@ def run_child(
     job: Job,
     settings: PublishSettings,
     emit: Emit,
-    command: tuple[str, ...] = ("-m", "maas.publish.child"),
+    command: tuple[str, ...] = ("-P", "-m", "maas.publish.child"),
     environ: Mapping[str, str] = os.environ,
 ) -> Finding:
     """Runs one job in a process of its own. Blocks; call it in a thread.

@@ -126,6 +126,7 @@ _MARKS = (
     (b"\x28\xb5\x2f\xfd", "is zstd-compressed; publish the model file inside it"),
     (b"\x04\x22\x4d\x18", "is lz4-compressed; publish the model file inside it"),
     (b"x\x01", "is zlib-compressed, as joblib compresses pickles; save it with skops"),
+    (b"x^", "is zlib-compressed, as joblib compresses pickles; save it with skops"),
     (b"x\x9c", "is zlib-compressed, as joblib compresses pickles; save it with skops"),
     (b"x\xda", "is zlib-compressed, as joblib compresses pickles; save it with skops"),
     (b"\x89HDF\r\n\x1a\n", "looks like HDF5 (a Keras .h5), which can carry code"),

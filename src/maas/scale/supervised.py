@@ -78,6 +78,7 @@ class ProcessFleet:
         """Starts a host process; returns before it is ready."""
         argv = [
             sys.executable,
+            "-P",
             "-m",
             "maas.host",
             "--id",

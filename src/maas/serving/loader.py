@@ -10,6 +10,8 @@ Versions load one after the other on the loader's own thread, so that those that
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import logging
 import resource
 import time
@@ -135,6 +137,8 @@ class Loader:
     def _unload(self, key: tuple[str, int]) -> None:
         batcher, _ = self._loaded.pop(key)
         batcher.close()
+        del batcher
+        give_memory_back()
         log.info("%s:%d is unloaded", *key, extra={"model": f"{key[0]}:{key[1]}"})
         self._say(Unloaded(*key))
 
@@ -173,6 +177,12 @@ def sample_inputs(signature: Signature, rows: int) -> Tensors:
         value: object = b"text" if spec.dtype is DType.BYTES else 1
         inputs[spec.name] = np.full(shape, value, spec.dtype.numpy)
     return inputs
+
+
+def give_memory_back() -> None:
+    """Returns what a model has freed to the system; glibc would keep most of it for itself."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def resident_bytes() -> int:

@@ -152,6 +152,7 @@ class Manager:
             return
         entry.memory_bytes = message.memory_bytes
         entry.load_crashes = 0
+        self.hosts[host_id].ready_at = self._clock()
         entry.recovering = False
         self._roster.set(entry, ServableState.AVAILABLE)
 

@@ -140,6 +140,14 @@ class HostReplica(asyncio.Protocol):
     def _busy(self) -> bool:
         return bool(self._flights) or any(lane.waiting for lane in self._lanes.values())
 
+    def works_on(self, name: str, version: int) -> bool:
+        """Whether calls of that version wait for an answer here."""
+        return any(
+            lane.waiting or lane.frames
+            for key, lane in self._lanes.items()
+            if key[:2] == (name, version)
+        )
+
     def infer(self, call: InferCall) -> asyncio.Future[InferReply]:
         """Queues a call; it leaves with its neighbours at the end of this loop tick.
 

@@ -17,6 +17,8 @@ from maas.serving.versions import HostEntry, VersionEntry
 
 log = logging.getLogger("maas.manager")
 
+SERVED_S = 1.0
+"""A host that has served so long was well: it is started again without a wait."""
 SHARED = "host-1"
 """The host of every version that needs none of its own."""
 
@@ -99,6 +101,9 @@ class Roster:
     def recover(self, host: HostEntry, held: Sequence[VersionEntry], reason: str) -> None:
         """Has a host started again, and its versions loaded there, but for one that kills it."""
         now = self._clock()
+        if host.ready_at is not None and now - host.ready_at >= SERVED_S:
+            host.crashes = []  # it was well; what killed it has nothing to do with starting it
+        host.ready_at = None
         host.crashes = [*host.crashes[-9:], now]
         host.restart_at = now + restart_delay(host.crashes, now)
         host.incarnation += 1

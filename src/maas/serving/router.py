@@ -20,6 +20,7 @@ from maas.serving.replica import HostReplica, ReplicaLostError
 from maas.settings import ServingSettings
 
 RECONNECT_S = 0.02
+FINISH_TICKS = 25
 LISTED = 8
 
 
@@ -83,6 +84,26 @@ class Router:
         self._views.clear()
         self._known.clear()
         self._wake()
+        await self._let_finish(plan)
+
+    async def _let_finish(self, plan: Plan) -> None:
+        """Waits a moment for calls to versions that are about to go, before the plan is in force.
+
+        They were resolved by an earlier plan; once this one is acknowledged the host lets go.
+        """
+        going = [
+            (version.host, (name, number))
+            for name, model in plan.models.items()
+            for number, version in model.versions.items()
+            if version.state is ServableState.UNLOADING
+        ]
+        for _ in range(FINISH_TICKS):
+            if not any(
+                (replica := self._replicas.get(host)) is not None and replica.works_on(*version)
+                for host, version in going
+            ):
+                return
+            await asyncio.sleep(RECONNECT_S)
 
     def _connect(self, host_id: str, host: HostPlan) -> asyncio.Task[None]:
         running = self._connecting.get(host_id)

@@ -87,6 +87,7 @@ class HostEntry:
         holds: versions it must hold.
         crashes: times (monotonic seconds) of its last crashes.
         restart_at: when it is to be started again; None while it runs.
+        ready_at: when a version was last ready here, in this incarnation; None until then.
         empty_since: when it was left with nothing to hold; None while it holds something.
         last_exit: how it ended last.
         running: it has been asked for and has not ended.
@@ -99,6 +100,7 @@ class HostEntry:
     holds: set[ServableId] = field(default_factory=set)
     crashes: list[float] = field(default_factory=list)
     restart_at: float | None = None
+    ready_at: float | None = None
     empty_since: float | None = None
     last_exit: str = ""
     running: bool = False

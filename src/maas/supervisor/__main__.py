@@ -29,7 +29,7 @@ def main() -> int:
             *((text.rpartition(":")[0], text.rpartition(":")[2]) for text in server["listen"]),
         ]:
             check_port(host, int(port))
-    except TakenError as error:
+    except (TakenError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     if server["batch_scheduling"]:
@@ -37,7 +37,7 @@ def main() -> int:
     logs = home / "logs"
     logs.mkdir(mode=0o700, exist_ok=True)
     run.mkdir(mode=0o700, parents=True, exist_ok=True)
-    control = [sys.executable, "-m", "maas.control", "--settings", str(arguments.settings)]
+    control = [sys.executable, "-P", "-m", "maas.control", "--settings", str(arguments.settings)]
     return Supervisor(run, logs, control, arguments.then, server["drain_s"]).serve()
 
 

@@ -51,6 +51,8 @@ class ControlProxy:
             url,
             headers=[(k, v) for k, v in scope["headers"] if k not in _HOP_BY_HOP],
             content=_body(receive) if _has_body(scope) else None,
+            # As it came: httpx would resolve `..` before control could refuse it.
+            extensions={"target": path + (b"?" + query if query else b"")},
         )
         if b"content-length" in dict(scope["headers"]):
             request.headers.pop("transfer-encoding", None)

@@ -65,5 +65,5 @@ def choose_front(ingress: str, server: ServerSettings, run: Path, settings_file:
     if server.listen:
         raise SettingsError("--listen needs the Envoy front" + (f": {missing}" if missing else ""))
     note = f"HTTP/1.1 only: {missing}" if missing else "HTTP/1.1 only, as asked for"
-    order = {**base, "argv": [sys.executable, "-m", "maas.ingress"], "env": environment}
+    order = {**base, "argv": [sys.executable, "-P", "-m", "maas.ingress"], "env": environment}
     return Front("uvicorn", note, order)
