@@ -53,6 +53,8 @@ def test_an_encoded_body(either):
 
 
 def test_more_than_an_upload_may_have_is_refused_before_it_is_sent(either):
+    if either.front == "uvicorn":
+        pytest.xfail("the proxy before control sends a request whole before it reads the answer")
     head = (
         f"POST /api/models/bad/versions HTTP/1.1\r\nhost: 127.0.0.1:{either.port}\r\n"
         f"authorization: Bearer {either.key}\r\ncontent-length: {17 << 30}\r\n\r\n"
