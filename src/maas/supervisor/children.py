@@ -26,9 +26,12 @@ class Child:
         lifeline: read end of a pipe that closes when the supervisor ends.
         logs: folder for `ID.log`.
         restarts: how often a process of this id was started before.
+        folder: where it runs; pyvoy puts the present folder on Python's path, so it must be ours.
     """
 
-    def __init__(self, order: dict[str, Any], lifeline: int, logs: Path, restarts: int):
+    def __init__(
+        self, order: dict[str, Any], lifeline: int, logs: Path, restarts: int, folder: Path
+    ):
         self.id: str = order["id"]
         self.kind: str = order["kind"]
         self.order: int = order.get("order", 9)
@@ -43,6 +46,7 @@ class Child:
             self.process = subprocess.Popen(
                 order["argv"],
                 env=environment,
+                cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=write,
                 stderr=write,

@@ -109,7 +109,7 @@ class Supervisor:
         starts = self._starts.get(order["id"], 0)
         self._starts[order["id"]] = starts + 1
         try:
-            child = Child(order, self._lifeline, self._logs, starts)
+            child = Child(order, self._lifeline, self._logs, starts, self._run)
         except OSError as error:
             self._tell(event="exit", id=order["id"], reason=f"cannot start: {error}", asked=False)
             return
