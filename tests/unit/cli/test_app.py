@@ -33,7 +33,7 @@ def test_without_arguments_there_is_help(maas: Any) -> None:
     result = maas()
     assert result.code == 0
     assert "publish" in result.out
-    for unbuilt in ("chat", "bench", "usage ", "audit", "deploy"):
+    for unbuilt in ("chat", "bench", "usage ", "audit"):
         assert unbuilt not in result.out
 
 
@@ -106,7 +106,8 @@ def test_a_key_refused_is_exit_4(stub: Stub, maas: Any, status: int, kind: str) 
     assert result.code == 4
     assert result.err.splitlines() == [
         "error: not with this key",
-        "give a key: --key or MAAS_API_KEY",
+        "give a key that may do this: --key or MAAS_API_KEY; on the server's own machine MAAS_HOME "
+        "says where its data folder is, if it was started with --home",
     ]
 
 

@@ -47,7 +47,7 @@ def test_flags_come_before_the_environment_and_the_file(
     )  # fmt: skip
     assert result.code == 0, result
     (command,) = executed
-    assert command[:4] == [sys.executable, "-m", "maas.supervisor", "--settings"]
+    assert command[:5] == [sys.executable, "-P", "-m", "maas.supervisor", "--settings"]
     assert "--then" not in command
     settings = settings_of(command)
     assert settings.server == ServerSettings(
@@ -60,7 +60,7 @@ def test_flags_come_before_the_environment_and_the_file(
 
 def test_the_settings_file_is_this_users_alone(executed: list[list[str]], maas: Any) -> None:
     assert maas("serve").code == 0
-    path = Path(executed[0][4])
+    path = Path(executed[0][5])
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
@@ -79,7 +79,7 @@ def test_paths_are_published_once_it_is_ready(
     assert result.code == 0, result
     then = json.loads(executed[0][executed[0].index("--then") + 1])
     assert then == [
-        sys.executable, "-m", "maas", "publish", "--alias", "prod", "--wait-ready",
+        sys.executable, "-P", "-m", "maas", "publish", "--alias", "prod", "--wait-ready",
         "--url", "http://127.0.0.1:9000", "--key-file", str(home / "owner.key"),
         "--", str(tmp_path / "a.onnx"), str(tmp_path / "b.skops"),
     ]  # fmt: skip

@@ -135,7 +135,7 @@ async def test_the_fleet_starts_stops_and_kills_host_processes(start: Start) -> 
     process = ground.link.running["host-3"]
     assert process["kind"] == "host"
     command = command_of(process["pid"])
-    assert command[1:3] == [b"-m", b"maas.host"]
+    assert command[1:4] == [b"-P", b"-m", b"maas.host"]
     assert command[3:9] == [
         b"--id", b"host-3", b"--incarnation", b"2", b"--settings",
         str(ground.folder / "settings.json").encode(),

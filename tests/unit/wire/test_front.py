@@ -28,7 +28,7 @@ def test_uvicorn_when_it_is_asked_for(tmp_path: Path) -> None:
         "ingress",
         1,
     )
-    assert front.order["argv"] == [sys.executable, "-m", "maas.ingress"]
+    assert front.order["argv"] == [sys.executable, "-P", "-m", "maas.ingress"]
     assert front.order["env"]["MAAS_SETTINGS_FILE"] == str(settings)
     assert "drain" not in front.order
 
