@@ -136,7 +136,7 @@ async def test_the_fleet_starts_stops_and_kills_host_processes(start: Start) -> 
     assert process["kind"] == "host"
     command = command_of(process["pid"])
     assert command[1:4] == [b"-P", b"-m", b"maas.host"]
-    assert command[3:9] == [
+    assert command[4:10] == [
         b"--id", b"host-3", b"--incarnation", b"2", b"--settings",
         str(ground.folder / "settings.json").encode(),
     ]  # fmt: skip
