@@ -115,7 +115,7 @@ def test_on_a_terminal_a_person_sees_what_concerns_them(monkeypatch: pytest.Monk
             show("host-1", data)
         show("host-1", line("critical", "end"))
         seen = ""
-        while "end" not in seen:  # a terminal gives what it has so far
+        while "critical" not in seen:  # a terminal gives what it has so far
             seen += os.read(screen, 4096).decode().replace("\r\n", "\n")
     assert seen == (
         "warning: host-1: iris:2 did not load\nerror: host-1: it ended\ncritical: host-1: end\n"
