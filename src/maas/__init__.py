@@ -6,9 +6,43 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from maas.client import AsyncClient, Client
+    from maas.core.pythonmodel import (
+        Bool,
+        Float16,
+        Float32,
+        Float64,
+        Int8,
+        Int16,
+        Int32,
+        Int64,
+        PythonModel,
+        Text,
+        UInt8,
+        UInt16,
+        UInt32,
+        UInt64,
+    )
 
 __version__ = "0.1.0"
-__all__ = ["AsyncClient", "Client", "__version__"]
+__all__ = [
+    "AsyncClient",
+    "Bool",
+    "Client",
+    "Float16",
+    "Float32",
+    "Float64",
+    "Int8",
+    "Int16",
+    "Int32",
+    "Int64",
+    "PythonModel",
+    "Text",
+    "UInt8",
+    "UInt16",
+    "UInt32",
+    "UInt64",
+    "__version__",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -17,4 +51,8 @@ def __getattr__(name: str) -> Any:
         from maas import client
 
         return getattr(client, name)
+    if name in __all__:
+        from maas.core import pythonmodel
+
+        return getattr(pythonmodel, name)
     raise AttributeError(f"module 'maas' has no attribute {name!r}")

@@ -87,6 +87,10 @@ class ServingSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """How long a version may take to load before that counts as failure."""
     grace_s: float = 10.0
     """A dedicated host this long past a call's deadline is killed."""
+    worker_bytes: int = 4 * 1024 * MIB
+    """Resident memory at which the sandboxed process of a model that carries code is killed."""
+    worker_threads: int = 256
+    """Threads that such a process may have."""
 
 
 class PublishSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -100,6 +104,8 @@ class PublishSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Resident memory at which that child is killed."""
     concurrent: int = 2
     """Publish jobs that run at once; further ones wait."""
+    threads: int = 1
+    """Threads an engine is timed with; as `serving.threads` unless you know better."""
 
 
 class DefaultSettings(Struct, frozen=True, forbid_unknown_fields=True):

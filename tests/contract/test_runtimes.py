@@ -108,6 +108,7 @@ class _Wrong:
         self._inner, self._change = inner, change
         self.name, self.platform = inner.name, inner.platform
         self.formats, self.host = inner.formats, inner.host
+        self.confined = inner.confined
 
     def estimate(self, artifact):
         return self._inner.estimate(artifact)

@@ -16,15 +16,18 @@ class Action(StrEnum):
     READ = "see models"
     OPERATE = "see processes and logs"
     PUBLISH = "publish, change or delete models"
+    PUBLISH_CODE = "publish models that carry code (--trust)"
     MANAGE_KEYS = "manage keys"
 
 
 _CALLER = frozenset({Action.CALL, Action.READ})
 _PUBLISHER = _CALLER | {Action.OPERATE, Action.PUBLISH}
+_OPERATOR = _PUBLISHER | {Action.PUBLISH_CODE}
 _ALLOWED: dict[str, frozenset[Action]] = {
     Role.CALLER.value: _CALLER,
     Role.PUBLISHER.value: _PUBLISHER,
-    Role.OWNER.value: _PUBLISHER | {Action.MANAGE_KEYS},
+    Role.OPERATOR.value: _OPERATOR,
+    Role.OWNER.value: _OPERATOR | {Action.MANAGE_KEYS},
 }
 
 

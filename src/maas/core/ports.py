@@ -70,12 +70,17 @@ class Servable(Protocol):
 
 
 class Runtime(Protocol):
-    """One framework. Its module imports the framework inside `load`, never at its own import."""
+    """One framework. Its module imports the framework inside `load`, never at its own import.
+
+    Attributes:
+        confined: whether what it loads can carry code, so that it serves in the sandbox for life.
+    """
 
     name: str
     platform: str
     formats: frozenset[str]
     host: Literal["shared", "dedicated"]
+    confined: bool
 
     def estimate(self, artifact: Artifact) -> Resources:
         """An upper bound of what `load` will hold."""

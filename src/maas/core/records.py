@@ -15,8 +15,10 @@ class Role(StrEnum):
 
     OWNER = "owner"
     """Everything, keys included."""
+    OPERATOR = "operator"
+    """Everything but keys: publish models that carry code, besides what a publisher may."""
     PUBLISHER = "publisher"
-    """Publish, change and delete models; see logs and processes."""
+    """Publish (data, not code), change and delete models; see logs and processes."""
     CALLER = "caller"
     """Call models and see which there are."""
 
@@ -31,6 +33,8 @@ class PublishOptions(Struct, frozen=True, omit_defaults=True):
         metrics: further measured figures by name.
         tags: short labels by name.
         promote: move unversioned traffic to the version once it is loaded and warm.
+        trust: open a format that can carry code, in the sandbox.
+        engine: the runtime that is to serve it; empty for the fastest that agrees.
     """
 
     alias: tuple[str, ...] = ()
@@ -39,15 +43,28 @@ class PublishOptions(Struct, frozen=True, omit_defaults=True):
     metrics: dict[str, float] = {}
     tags: dict[str, str] = {}
     promote: bool = True
+    trust: bool = False
+    engine: str = ""
 
 
 class EngineTiming(Struct, frozen=True):
-    """One engine that could run the model, as measured at publish (µs a row, one thread)."""
+    """One engine that could run the model, as measured at publish.
+
+    Args:
+        engine: the runtime's name.
+        us_per_row_1: µs for a call of one row, with the threads that the host will have.
+        us_per_row_batch: µs a row in a call of `batch` rows.
+        batch: rows of that call.
+        agrees: whether its answers to the samples are the original's, within tolerance.
+        note: why it was not chosen, one clause, where there is something to say.
+    """
 
     engine: str
     us_per_row_1: float
     us_per_row_batch: float
     batch: int
+    agrees: bool = True
+    note: str = ""
 
 
 class Parity(Struct, frozen=True):
@@ -76,8 +93,8 @@ class Report(Struct, frozen=True):
     """What publishing found, chose and proved.
 
     Args:
-        format: recognised from content: `onnx`, `skops`.
-        engine: the runtime that will serve it (`onnx`, `sklearn`).
+        format: recognised from content: `onnx`, `skops`, `pickle`, `keras`, `savedmodel`, …
+        engine: the runtime that will serve it (`onnx`, `openvino`, `sklearn`, `python`, …).
         platform: as Triton's `platform`: `onnxruntime_onnx`, `sklearn`.
         host: `shared` or `dedicated`.
         lowered: whether it is served in a form other than the published one.
@@ -90,6 +107,9 @@ class Report(Struct, frozen=True):
         warnings: what a careful publisher would want to know.
         size_bytes: of the files served.
         memory_bytes: the runtime's upper bound.
+        trusted: whether it was published with `--trust`.
+        sandbox: what bound the process that opened it, a sentence each; what was lacking, too.
+        confined: whether it is served in the sandbox as well.
     """
 
     format: str
@@ -106,6 +126,9 @@ class Report(Struct, frozen=True):
     warnings: tuple[str, ...]
     size_bytes: int
     memory_bytes: int
+    trusted: bool = False
+    sandbox: tuple[str, ...] = ()
+    confined: bool = False
 
 
 class VersionRecord(Struct, frozen=True):

@@ -48,6 +48,11 @@ class Signature(Struct, frozen=True, dict=True):
         )
 
     @cached_property
+    def all_fixed(self) -> bool:
+        """Whether the rows of every input have one shape only."""
+        return all(fixed for _, _, _, fixed in self.checks)
+
+    @cached_property
     def all_floats(self) -> bool:
         """Whether every input is FP32 or FP64."""
         return all(spec.dtype in (DType.FP32, DType.FP64) for spec in self.inputs)

@@ -24,13 +24,18 @@ class Job(Struct, frozen=True):
     """What the child is to do. All paths lie in the staging folder.
 
     Args:
-        format: `onnx` or `skops`, as detected.
+        format: as detected: `onnx`, `skops`, `pickle`, `keras`, `keras-h5`, `savedmodel`, `python`.
         source: the published file, or the published folder.
         entry: the model's file in the folder; empty for a single file.
         sample: rows given by the publisher, or empty.
         sample_name: what the publisher called that file.
+        code: a folder of modules published with `--code`, or empty.
         artifact: the folder to write what will be served into.
+        work: a folder for samples and answers, gone when the job ends.
         samples: rows to prove on.
+        threads: threads one call will have where it serves.
+        trust: whether formats that carry code may be opened.
+        engine: the runtime asked for, or empty.
         cpu_s: processor seconds it may use.
         file_bytes: the largest file it may write.
     """
@@ -40,8 +45,13 @@ class Job(Struct, frozen=True):
     entry: str
     sample: str
     sample_name: str
+    code: str
     artifact: str
+    work: str
     samples: int
+    threads: int
+    trust: bool
+    engine: str
     cpu_s: int
     file_bytes: int
 
@@ -61,6 +71,7 @@ class Finding(Struct, frozen=True, tag="finding"):
         engine: the runtime that will serve it.
         format: of the artifact, one of the runtime's.
         entry: the file in the artifact folder that the runtime opens.
+        sandbox: what bound the process that found it, a sentence each.
     """
 
     engine: str
@@ -75,6 +86,7 @@ class Finding(Struct, frozen=True, tag="finding"):
     batch_note: str
     timings: tuple[EngineTiming, ...]
     warnings: tuple[str, ...]
+    sandbox: tuple[str, ...] = ()
 
 
 class Failure(Struct, frozen=True, tag="failure"):

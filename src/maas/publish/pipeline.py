@@ -17,6 +17,7 @@ from maas.publish.detect import Detected, detect
 from maas.publish.messages import Emit, Finding, Job
 from maas.publish.uploads import (
     ARTIFACT,
+    WORK,
     Upload,
     clear_rest,
     digest_of,
@@ -71,7 +72,7 @@ def publish(
         existing = registry.find(name, fingerprint)
         if existing is not None:
             return existing, False
-        finding = _examine(upload, detected, settings, emit)
+        finding = _examine(upload, detected, options, settings, emit)
         report = _report(finding, detected, runtimes, upload.staged / ARTIFACT)
         emit("commit", "storing the version", 0.95)
         clear_rest(upload.staged)
@@ -101,10 +102,18 @@ def _short(filename: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in filename)[-80:]
 
 
-def _examine(upload: Upload, detected: Detected, settings: PublishSettings, emit: Emit) -> Finding:
+def _examine(
+    upload: Upload,
+    detected: Detected,
+    options: PublishOptions,
+    settings: PublishSettings,
+    emit: Emit,
+) -> Finding:
     kept = keep_original(upload)
     artifact = upload.staged / ARTIFACT
     artifact.mkdir(mode=0o700)
+    work = upload.staged / WORK
+    work.mkdir(mode=0o700)
     sample = upload.sample
     job = Job(
         format=detected.format,
@@ -112,8 +121,13 @@ def _examine(upload: Upload, detected: Detected, settings: PublishSettings, emit
         entry=detected.entry if kept.is_dir() else "",
         sample=str(sample) if sample is not None else "",
         sample_name=sample.name if sample is not None else "",
+        code=str(upload.code) if upload.code is not None else "",
         artifact=str(artifact),
+        work=str(work),
         samples=settings.samples,
+        threads=settings.threads,
+        trust=options.trust,
+        engine=options.engine,
         cpu_s=int(settings.inspect_s) + 1,
         # A lowered form may be larger than its source, a tree in text for one.
         file_bytes=16 * (size_of(kept.parent)) + 256 * MIB,

@@ -15,6 +15,7 @@ from maas.core.records import PublishOptions
 
 ORIGINAL = "original"
 ARTIFACT = "artifact"
+WORK = "work"
 _BLOCK = 1 << 20
 
 
@@ -26,12 +27,14 @@ class Upload(Struct, frozen=True):
         filename: what the publisher called it.
         sample: rows to prove on (.npy, .npz, .json, .csv), or None.
         staged: the staging folder, made by `Registry.stage`.
+        code: a folder of modules that travel with the model, or None.
     """
 
     path: Path
     filename: str
     sample: Path | None
     staged: Path
+    code: Path | None = None
 
 
 def digest_of(path: Path) -> str:

@@ -27,6 +27,7 @@ class OnnxRuntime:
     platform = "onnxruntime_onnx"
     formats = frozenset({"onnx"})
     host: Literal["shared", "dedicated"] = "shared"
+    confined = False
 
     def estimate(self, artifact: Artifact) -> Resources:
         """Four times the files, and 32 MiB for the session itself.

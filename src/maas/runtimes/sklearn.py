@@ -25,6 +25,7 @@ class SklearnRuntime:
     platform = "sklearn"
     formats = frozenset({"skops"})
     host: Literal["shared", "dedicated"] = "dedicated"
+    confined = False
 
     def estimate(self, artifact: Artifact) -> Resources:
         """Four times the unpacked file, and 256 MiB for an interpreter with scikit-learn."""

@@ -195,6 +195,7 @@ class HostReplica(asyncio.Protocol):
         rows = 0
         shapes: list[tuple[int, ...]] | None = None
         waiting = lane.waiting
+        fixed = lane.signature.all_fixed
         while waiting:
             call = waiting[0].call
             if waiting[0].future.done():
@@ -204,10 +205,11 @@ class HostReplica(asyncio.Protocol):
             if calls:
                 if not lane.signature.batched or rows + call.rows > self._settings.batch_rows:
                     break
-                if shapes is None:
-                    shapes = _row_shapes(calls[0].call)
-                if _row_shapes(call) != shapes:
-                    break
+                if not fixed:
+                    if shapes is None:
+                        shapes = _row_shapes(calls[0].call)
+                    if _row_shapes(call) != shapes:
+                        break
             calls.append(waiting.popleft())
             rows += call.rows
         lane.rows -= rows

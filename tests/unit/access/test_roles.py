@@ -12,6 +12,7 @@ from maas.core.records import Role
 TABLE = {
     Role.CALLER: {Action.CALL, Action.READ},
     Role.PUBLISHER: {Action.CALL, Action.READ, Action.OPERATE, Action.PUBLISH},
+    Role.OPERATOR: set(Action) - {Action.MANAGE_KEYS},
     Role.OWNER: set(Action),
 }
 
@@ -38,5 +39,5 @@ def test_the_refusal_names_the_roles_that_may() -> None:
     assert caught.value.kind is ErrorKind.PERMISSION_DENIED
     assert caught.value.message == (
         "the key 'ann' has the role 'caller', which may not publish, change or delete models; "
-        "use a key with the role owner or publisher"
+        "use a key with the role owner or operator or publisher"
     )

@@ -47,6 +47,8 @@ def examined(tmp_path) -> Callable[..., Finding]:
     def run(model, sample: Path | None = None) -> Finding:
         source, artifact = tmp_path / "source.bin", tmp_path / "artifact"
         artifact.mkdir(exist_ok=True)
+        work = tmp_path / "work"
+        work.mkdir(exist_ok=True)
         if isinstance(model, Path):
             source = model
             format_ = "onnx"
@@ -62,8 +64,13 @@ def examined(tmp_path) -> Callable[..., Finding]:
             entry="model.onnx" if source.is_dir() else "",
             sample=str(sample or ""),
             sample_name=sample.name if sample else "",
+            code="",
             artifact=str(artifact),
+            work=str(work),
             samples=256,
+            threads=1,
+            trust=False,
+            engine="",
             cpu_s=600,
             file_bytes=1 << 30,
         )

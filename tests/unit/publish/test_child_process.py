@@ -22,6 +22,7 @@ def say(text):
 @pytest.fixture
 def job(tmp_path, linear):
     (tmp_path / "artifact").mkdir()
+    (tmp_path / "work").mkdir()
     (tmp_path / "m.onnx").write_bytes(linear().SerializeToString())
     return Job(
         format="onnx",
@@ -29,8 +30,13 @@ def job(tmp_path, linear):
         entry="",
         sample="",
         sample_name="",
+        code="",
         artifact=str(tmp_path / "artifact"),
+        work=str(tmp_path / "work"),
         samples=256,
+        threads=1,
+        trust=False,
+        engine="",
         cpu_s=600,
         file_bytes=1 << 30,
     )

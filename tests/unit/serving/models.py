@@ -128,6 +128,7 @@ class NumpyRuntime:
     platform = "numpy"
     formats = frozenset({"text"})
     host: Literal["shared", "dedicated"] = "shared"
+    confined = False
 
     def __init__(self) -> None:
         self.loaded: list[Model] = []

@@ -55,6 +55,7 @@ def decode_flat(body: bytes, signature: Signature) -> InferRequest | None:
     checks = signature.checks
     if (
         len(sent) != len(checks)
+        or not signature.all_fixed
         or type(request.parameters) is not UnsetType
         or type(request.outputs) is not UnsetType
     ):
@@ -62,13 +63,12 @@ def decode_flat(body: bytes, signature: Signature) -> InferRequest | None:
     batched = signature.batched
     rows = 0
     inputs = {}
-    for tensor, (spec, dtype, tail, fixed) in zip(sent, checks, strict=True):
+    for tensor, (spec, dtype, tail, _) in zip(sent, checks, strict=True):
         shape = tuple(tensor.shape)
         data = tensor.data
         if (
             tensor.name != spec.name
             or tensor.datatype != spec.dtype.text
-            or not fixed
             or (shape[1:] if batched else shape) != tail
             or type(tensor.parameters) is not UnsetType
             # No element is larger than the root of the sum of all their squares; NaN fails too.
