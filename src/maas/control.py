@@ -58,7 +58,14 @@ from maas.serving.plan import EMPTY, KEYS_FILE, replace_file, write_plan
 from maas.serving.planning import Catalogue
 from maas.serving.processes import end_with_parent, read_settings
 from maas.serving.versions import Peer
-from maas.settings import Settings, SettingsError, is_loopback, needs_key
+from maas.settings import (
+    Settings,
+    SettingsError,
+    is_loopback,
+    local_address,
+    local_url,
+    needs_key,
+)
 from maas.telemetry.exposition import Gauge, Merged, render
 from maas.telemetry.logfiles import LogFolder
 from maas.telemetry.logs import configure_logging
@@ -209,10 +216,9 @@ class Control:
     async def _listening(self) -> None:
         """Waits until the port is open: an ingress has its plan a moment before."""
         server = self._settings.server
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(server.host, server.host)  # noqa: S104
         while True:
             try:
-                _, writer = await asyncio.open_connection(host.strip("[]"), server.port)
+                _, writer = await asyncio.open_connection(local_address(server), server.port)
             except OSError:
                 await asyncio.sleep(0.02)
             else:
@@ -238,12 +244,9 @@ class Control:
 
     def _info(self) -> ServerInfo:
         server = self._settings.server
-        # Every address of the machine is also this one, and a URL needs one.
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(server.host, server.host)  # noqa: S104
-        host = f"[{host}]" if ":" in host else host
         return ServerInfo(
             __version__,
-            f"http://{host}:{server.port}",
+            local_url(server),
             self._front.name,
             False,  # its services are a later issue
             "required" if needs_key(server) else "open",

@@ -228,6 +228,19 @@ def needs_key(server: ServerSettings) -> bool:
     return any(not is_loopback(host) for host in hosts)
 
 
+def local_address(server: ServerSettings) -> str:
+    """The address at which this machine itself reaches the main listener, without brackets."""
+    host = server.host.strip("[]")
+    # Every address of the machine is also its loopback one.
+    return {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+
+
+def local_url(server: ServerSettings) -> str:
+    """The URL at which this machine itself reaches the server."""
+    host = local_address(server)
+    return f"http://[{host}]:{server.port}" if ":" in host else f"http://{host}:{server.port}"
+
+
 def is_loopback(host: str) -> bool:
     """Whether an address is this machine's own (`127.0.0.0/8`, `::1`, `localhost`)."""
     if host == "localhost":

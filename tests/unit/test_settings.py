@@ -11,6 +11,7 @@ from maas.settings import (
     SettingsError,
     is_loopback,
     load_settings,
+    local_url,
     needs_key,
 )
 
@@ -178,3 +179,19 @@ def test_loopback_is_this_machine_only(host: str, loopback: bool) -> None:
 )
 def test_a_key_is_needed_off_loopback_unless_said(server: ServerSettings, needed: bool) -> None:
     assert needs_key(server) is needed
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8080"),
+        ("0.0.0.0", "http://127.0.0.1:8080"),
+        ("", "http://127.0.0.1:8080"),
+        ("::", "http://[::1]:8080"),
+        ("[::]", "http://[::1]:8080"),
+        ("10.0.0.7", "http://10.0.0.7:8080"),
+        ("fd00::7", "http://[fd00::7]:8080"),
+    ],
+)
+def test_this_machine_reaches_every_listener_under_one_url(host: str, url: str) -> None:
+    assert local_url(ServerSettings(host=host)) == url
