@@ -129,3 +129,26 @@ MAAS = Environment(
     fresh=True,
     shown=("maas-server", "pyvoy", "uvloop", "onnxruntime"),
 )
+TRAINED = Environment(
+    name="trained",
+    requirements=(
+        "flask",
+        "gunicorn",
+        "fastapi",
+        "uvicorn",
+        "uvloop",
+        "httptools",
+        "scikit-learn",
+        "skops",
+        "joblib",
+        "tensorflow-cpu",
+        "h5py",
+    ),
+    shown=("flask", "gunicorn", "fastapi", "uvicorn", "scikit-learn", "tensorflow-cpu", "keras"),
+)
+MAAS_FRAMEWORKS = Environment(
+    name="maas-frameworks",
+    requirements=(f"{ROOT}[sklearn,tensorflow,openvino]",),
+    fresh=True,
+    shown=("maas-server", "onnxruntime", "openvino", "scikit-learn", "tensorflow-cpu", "keras"),
+)

@@ -148,13 +148,15 @@ def _python_folder() -> str:
     return f"python{sys.version_info.major}.{sys.version_info.minor}"
 
 
-def _maas_variables(place: Place) -> dict[str, str]:
+def maas_variables(place: Place) -> dict[str, str]:
+    """What points `maas` at its data folder and its server."""
     return {"MAAS_HOME": str(place.folder / "home"), "MAAS_URL": f"http://{HOST}:{place.port}"}
 
 
-def _maas(peer: Peer, place: Place) -> Launch:
+def maas_launch(peer: Peer, place: Place) -> Launch:
+    """`maas serve` of the peer's environment, with an empty registry."""
     command = (str(peer.environment.python), "-m", "maas", "serve", "--port", str(place.port))
-    return Launch(command, _maas_variables(place))
+    return Launch(command, maas_variables(place))
 
 
 def _publish(peer: Peer, place: Place) -> None:
@@ -167,7 +169,7 @@ def _publish(peer: Peer, place: Place) -> None:
             timeout=PUBLISH_TIMEOUT_S,
             check=False,
             cwd=place.folder,
-            env={**os.environ, **_maas_variables(place)},
+            env={**os.environ, **maas_variables(place)},
         )
         if done.returncode != 0:
             raise RuntimeError(f"publishing {name} failed: {(done.stdout + done.stderr)[-2000:]}")
@@ -185,7 +187,7 @@ MAAS = Peer(
     environment=environments.MAAS,
     ready_path="/readyz",
     targets={**_OIP, "image": Target("/image/predict", "image-plain")},
-    launch=_maas,
+    launch=maas_launch,
     publish=_publish,
 )
 THREE_SMALL = replace(MAAS, targets={name: _oip(name) for name in ("iris", "wine", "digits")})

@@ -42,7 +42,8 @@ EXAMPLES = """examples:
 """
 
 
-def _among(allowed: Iterable[str]) -> Callable[[str], tuple[str, ...]]:
+def among(allowed: Iterable[str]) -> Callable[[str], tuple[str, ...]]:
+    """A reader of comma-separated names, which keeps the order of those allowed."""
     known = tuple(allowed)
 
     def parse(text: str) -> tuple[str, ...]:
@@ -62,8 +63,8 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--peers", type=_among(PEERS), default=tuple(PEERS), help=",".join(PEERS))
-    add("--cases", type=_among(CASES), default=tuple(CASES), help=",".join(CASES))
+    add("--peers", type=among(PEERS), default=tuple(PEERS), help=",".join(PEERS))
+    add("--cases", type=among(CASES), default=tuple(CASES), help=",".join(CASES))
     add("--seconds", type=float, default=5.0, help="length of each measurement (default 5)")
     add("--rounds", type=int, default=3, help="rounds, of which the median counts (default 3)")
     add("--port", type=int, default=18080, help="the first of the ports used (default 18080)")
@@ -76,7 +77,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _missing() -> str:
+def missing() -> str:
+    """What this machine lacks for a benchmark; empty where it has everything."""
     programs = [name for name in ("wrk", "taskset") if shutil.which(name) is None]
     if programs:
         return f"{' and '.join(programs)} not found: apt-get install wrk util-linux"
@@ -85,7 +87,8 @@ def _missing() -> str:
     return ""
 
 
-def _machine() -> dict[str, object]:
+def describe_machine() -> dict[str, object]:
+    """The machine that the figures are of."""
     models = [
         line.partition(":")[2].strip()
         for line in Path("/proc/cpuinfo").read_text().splitlines()
@@ -139,7 +142,8 @@ def _document(
     }
 
 
-def _terminated(_signal: int, _frame: object) -> NoReturn:
+def terminated(_signal: int, _frame: object) -> NoReturn:
+    """A handler of SIGTERM."""
     raise SystemExit(143)  # so that every `with` block stops what it started
 
 
@@ -153,11 +157,11 @@ def main(arguments: Sequence[str]) -> int:
         The exit code: 0, or 1 when something that was asked for could not be measured.
     """
     options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _terminated)
-    if problem := _missing():
+    signal.signal(signal.SIGTERM, terminated)
+    if problem := missing():
         print(problem, file=sys.stderr)
         return 1
-    machine = _machine()
+    machine = describe_machine()
     TOOLS.make()
     models = make_models()
     peers = _prepare(options.peers)

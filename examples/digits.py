@@ -6,12 +6,9 @@ its versions there and only calls them.
 
 from __future__ import annotations
 
-import argparse
-import hashlib
 import tempfile
 from pathlib import Path
 
-import sklearn
 import skops.io
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
@@ -21,8 +18,8 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 
-from maas.client import ApiError, Client
-from maas.core.errors import ErrorKind, MaasError
+from maas import Client
+from recipes import published, recipe, run
 
 NAME = "digits"
 MODELS = {
@@ -34,48 +31,27 @@ MODELS = {
     ),
 }
 """Kind → what it is, the aliases it gets, and how it is made; published in this order."""
+RECIPES = {kind: recipe(__file__, "scikit-learn", kind=kind) for kind in MODELS}
 
 
-def main() -> None:
+def main(client: Client) -> None:
     """Trains and publishes what is not there yet, then predicts one held-out digit with each."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--url", help="the server; MAAS_URL, else http://127.0.0.1:8080")
-    url = parser.parse_args().url
-
     data = load_digits()
     parts = train_test_split(
         data.data, data.target, test_size=0.3, random_state=0, stratify=data.target
     )
     _, test_x, _, test_y = parts
-    with Client(url) as client:
-        there = published(client)
-        for kind in MODELS:
-            if recipe(kind) not in there:
-                publish(client, kind, parts)
-        there = published(client)
-        quick = client.predict(f"{NAME}:{there[recipe('quick')]}", test_x[:1])
-        prod = client.predict(f"{NAME}@prod", test_x[:1])
+    there = published(client, NAME)
+    for kind in MODELS:
+        if RECIPES[kind] not in there:
+            publish(client, kind, parts)
+    there = published(client, NAME)
+    quick = client.predict(f"{NAME}:{there[RECIPES['quick']]}", test_x[:1])
+    prod = client.predict(f"{NAME}@prod", test_x[:1])
     print(
         f"a held-out {test_y[0]}: the quick model says {quick['label'][0]}, "
         f"prod says {prod['label'][0]}"
     )
-
-
-def published(client: Client) -> dict[str, int]:
-    """The versions that are there, by the recipe they were made from."""
-    try:
-        versions = client.model(NAME).versions
-    except ApiError as error:
-        if error.kind is not ErrorKind.NOT_FOUND:
-            raise
-        return {}
-    return {version.tags.get("recipe", ""): version.version for version in versions}
-
-
-def recipe(kind: str) -> str:
-    """What a model is made from: a saved model differs in its bytes each time it is saved."""
-    made_from = Path(__file__).read_bytes() + sklearn.__version__.encode() + kind.encode()
-    return hashlib.sha256(made_from).hexdigest()[:12]
 
 
 def publish(client: Client, kind: str, parts) -> None:
@@ -94,14 +70,11 @@ def publish(client: Client, kind: str, parts) -> None:
             alias=alias,
             description=f"The digit, 0 to 9, in an image of 8 × 8 grey values, 0 to 16. {what}",
             accuracy=accuracy,
-            tags={"recipe": recipe(kind), "kind": kind, "data": "digits"},
+            tags={"recipe": RECIPES[kind], "kind": kind, "data": "digits"},
             sample=train_x,
         )
     print(f"published {version.name}:{version.version}, accuracy {accuracy:.3f} on held-out data")
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except MaasError as error:
-        raise SystemExit(f"error: {error}") from None
+    run(main, __doc__)

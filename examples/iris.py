@@ -6,12 +6,9 @@ version there and only calls it.
 
 from __future__ import annotations
 
-import argparse
-import hashlib
 import tempfile
 from pathlib import Path
 
-import sklearn
 import skops.io
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
@@ -20,45 +17,24 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from maas.client import ApiError, Client
-from maas.core.errors import ErrorKind, MaasError
+from maas import Client
+from recipes import published, recipe, run
 
 NAME = "iris"
+RECIPE = recipe(__file__, "scikit-learn")
 
 
-def main() -> None:
+def main(client: Client) -> None:
     """Trains and publishes if that has not been done, then predicts one held-out flower."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--url", help="the server; MAAS_URL, else http://127.0.0.1:8080")
-    url = parser.parse_args().url
-
     data = load_iris()
     train_x, test_x, train_y, test_y = train_test_split(
         data.data, data.target, test_size=0.3, random_state=0, stratify=data.target
     )
-    with Client(url) as client:
-        if not is_published(client):
-            publish(client, train_x, test_x, train_y, test_y)
-        answer = client.predict(NAME, test_x[:1])
+    if RECIPE not in published(client, NAME):
+        publish(client, train_x, test_x, train_y, test_y)
+    answer = client.predict(NAME, test_x[:1])
     label = int(answer["label"][0])
     print(f"a held-out {data.target_names[test_y[0]]}: {data.target_names[label]} was predicted")
-
-
-def is_published(client: Client) -> bool:
-    """Whether this script, with this scikit-learn, has published its model already."""
-    try:
-        versions = client.model(NAME).versions
-    except ApiError as error:
-        if error.kind is not ErrorKind.NOT_FOUND:
-            raise
-        return False
-    return any(version.tags.get("recipe") == recipe() for version in versions)
-
-
-def recipe() -> str:
-    """What the model is made from: a saved model differs in its bytes each time it is saved."""
-    made_from = Path(__file__).read_bytes() + sklearn.__version__.encode()
-    return hashlib.sha256(made_from).hexdigest()[:12]
 
 
 def publish(client: Client, train_x, test_x, train_y, test_y) -> None:
@@ -77,14 +53,11 @@ def publish(client: Client, train_x, test_x, train_y, test_y) -> None:
             "width, petal length and width, in cm. Logistic regression.",
             accuracy=accuracy,
             metrics={"log_loss": loss},
-            tags={"recipe": recipe(), "data": "iris"},
+            tags={"recipe": RECIPE, "data": "iris"},
             sample=train_x,
         )
     print(f"published {version.name}:{version.version}, accuracy {accuracy:.3f} on held-out data")
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except MaasError as error:
-        raise SystemExit(f"error: {error}") from None
+    run(main, __doc__)

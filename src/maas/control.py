@@ -46,6 +46,7 @@ from maas.serving.controlserver import ControlServer
 from maas.serving.manager import Manager
 from maas.serving.messages import (
     Changed,
+    Ending,
     Failed,
     FromProcess,
     Lost,
@@ -302,6 +303,8 @@ class Control:
             manager.on_lost(message)
         elif isinstance(message, Overdue):
             await manager.on_overdue(message)
+        elif isinstance(message, Ending):
+            manager.on_ending(peer.id, message)
 
     def _on_exit(self, process: str, reason: str, asked: bool) -> None:
         self._merged.update(process, self._server.stats.pop(process, ()))

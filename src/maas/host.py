@@ -2,7 +2,8 @@
 
 ```
 plan ─▶ Loader ─▶ Batcher (one per version, with its thread) ◀─ frames ─ HostSocket ◀─ ingresses
-              └─ Ready, Failed, Unloaded, Stats ─▶ control
+           ├─ worker, for a version that can carry code: a process of its own, in the sandbox
+           └─ Ready, Failed, Unloaded, Stats ─▶ control
 ```
 """
 
@@ -10,7 +11,9 @@ from __future__ import annotations
 
 import argparse
 import functools
+import logging
 import os
+import shutil
 import signal
 import threading
 import time
@@ -22,7 +25,7 @@ from maas.runtimes.plugins import load_runtimes
 from maas.serving.controlclient import ControlClient
 from maas.serving.hostsocket import HostSocket
 from maas.serving.loader import Loader
-from maas.serving.messages import Ack, Changed, Hello, Stats
+from maas.serving.messages import Ack, Changed, Ending, Hello, Stats
 from maas.serving.plan import read_plan
 from maas.serving.processes import end_with_parent, read_settings
 from maas.telemetry.logs import configure_logging
@@ -30,6 +33,10 @@ from maas.telemetry.metrics import Metrics
 from maas.telemetry.series import collect
 
 STATS_S = 1.0
+SCRATCH = "scratch"
+"""The folder of the data folder in which workers have their temporary ones, one for each host."""
+WORKER_LOST = 75
+"""Exit status where the model's own process has ended."""
 
 
 def main() -> None:
@@ -49,8 +56,25 @@ def main() -> None:
         run / CONTROL_SOCKET, Hello("host", arguments.id, os.getpid(), arguments.incarnation)
     )
     runtimes = functools.cache(load_runtimes)
+    # What a worker of an earlier life left, of which no goodbye was taken.
+    scratch = Path(settings.paths.home) / SCRATCH / arguments.id
+    shutil.rmtree(scratch, ignore_errors=True)
+
+    def lost(reason: str) -> None:
+        """Ends this process with its model's: it is started again, as after any crash."""
+        link.say(Ending(arguments.incarnation, reason))
+        logging.getLogger("maas.host").warning("the model's process ended (%s)", reason)
+        shutil.rmtree(scratch, ignore_errors=True)
+        os._exit(WORKER_LOST)
+
     loader = Loader(
-        arguments.id, lambda name: runtimes()[name], settings.serving, metrics, link.say
+        arguments.id,
+        lambda name: runtimes()[name],
+        settings.serving,
+        metrics,
+        link.say,
+        scratch,
+        lost,
     )
     changes: SimpleQueue[Changed] = SimpleQueue()
     plan = read_plan(run)
@@ -61,7 +85,7 @@ def main() -> None:
     # Only now is there a socket: a connection to a host means that it has loaded what it could.
     HostSocket(Path(plan.hosts[arguments.id].socket), loader.lookup)
     threading.Thread(target=_say_stats, args=(metrics, link), daemon=True).start()
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    signal.signal(signal.SIGTERM, lambda *_: _end(scratch))
     while True:
         changes.get()
         while not changes.empty():
@@ -69,6 +93,12 @@ def main() -> None:
         plan = read_plan(run)
         loader.follow(plan)
         link.say(Ack(plan.epoch, plan.number, 0))
+
+
+def _end(scratch: Path) -> None:
+    """Ends at once; the kernel ends the worker, of which nothing is to be left."""
+    shutil.rmtree(scratch, ignore_errors=True)
+    os._exit(0)
 
 
 def _say_stats(metrics: Metrics, link: ControlClient) -> None:

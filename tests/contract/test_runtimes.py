@@ -1,4 +1,4 @@
-"""Both built-in runtimes pass the suite that is shipped for anybody's."""
+"""The built-in runtimes pass the suite that is shipped for anybody's."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from maas.core.ports import Artifact
 from maas.core.signature import DEFAULT_SIGNATURE, Signature
 from maas.core.tensor import DType, TensorSpec
 from maas.runtimes.onnx import OnnxRuntime
+from maas.runtimes.openvino import OpenVINORuntime
 from maas.runtimes.plugins import load_runtimes
 from maas.runtimes.sklearn import SklearnRuntime
 from maas.testing.runtime import check_runtime
@@ -33,6 +34,7 @@ def artifact_of(folder: Path, entry: str, format_: str, inputs, outputs, batched
 def test_built_ins_are_found_through_entry_points():
     runtimes = load_runtimes()
     assert isinstance(runtimes["onnx"], OnnxRuntime)
+    assert isinstance(runtimes["openvino"], OpenVINORuntime)
     assert isinstance(runtimes["sklearn"], SklearnRuntime)
 
 
@@ -52,6 +54,7 @@ def test_onnx_numbers(tmp_path):
         [TensorSpec("y", DType.FP32, (None, 2))],
     )
     check_runtime(OnnxRuntime(), artifact, ROWS)
+    check_runtime(OpenVINORuntime(), artifact, ROWS)
 
 
 def test_onnx_text(tmp_path):

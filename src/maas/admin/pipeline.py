@@ -49,7 +49,7 @@ class Pipeline:
         Raises:
             MaasError: why it cannot be published.
         """
-        upload = Upload(received.path, received.filename, received.sample, incoming)
+        upload = Upload(received.path, received.filename, received.sample, incoming, received.code)
         with self._lock:
             one_at_a_time = self._names.setdefault(name, threading.Lock())
         # The same bytes sent twice at once are one version: the second publish finds the first's.

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from maas.access import Action, check_allowed
 from maas.admin.jobs import Jobs, PublishRequest
 from maas.admin.uploads import Received, check_filename, receive_file, receive_tar
 from maas.core.errors import ErrorKind, MaasError, invalid
@@ -61,13 +62,16 @@ async def start_publish(
         The operation; that of the first request where the key was used before for the same.
 
     Raises:
-        MaasError: INVALID_ARGUMENT for a name, option or upload that is refused, TOO_LARGE,
+        MaasError: INVALID_ARGUMENT for a name, option or upload that is refused,
+            PERMISSION_DENIED for trust asked for by a role that may not publish code, TOO_LARGE,
             ALREADY_EXISTS for an Idempotency-Key used otherwise, RESOURCE_EXHAUSTED for a full
             disk or too many jobs, CANCELLED if the client goes away.
     """
     name = check_publish_name(model_name(request.name))
     request = msgspec.structs.replace(request, name=name)
     check_options(request.options)
+    if request.options.trust:
+        check_allowed(request.principal, Action.PUBLISH_CODE)
     check_filename(body.filename)
     if body.length is not None and body.length > body.limit_bytes:
         raise MaasError(
@@ -101,6 +105,11 @@ async def _receive(
         staged = await asyncio.to_thread(registry.stage)
         try:
             received = await _read(body, staged / UPLOAD)
+            if received.code is not None and not request.options.trust:
+                raise invalid(
+                    "the upload holds code (--code) and does not say that it is trusted; add "
+                    "--trust (trust=true) if you know where it comes from: it runs in the sandbox"
+                )
             options = await asyncio.to_thread(_with_card, request.options, received.card)
         except BaseException:
             await asyncio.to_thread(registry.discard, staged)

@@ -22,8 +22,8 @@ WRITE_BYTES = 1 << 20
 
 MAX_FILENAME_BYTES = 255
 DEFAULT_FILENAME = "model"
-ROOTS = ("model", "sample", "card")
-"""What a tar stream may hold: the model's files, a sample of inputs, a model card."""
+ROOTS = ("model", "sample", "card", "code")
+"""What a tar stream may hold: the model's files, a sample of inputs, a model card, modules."""
 
 
 class Received(Struct, frozen=True):
@@ -34,12 +34,14 @@ class Received(Struct, frozen=True):
         filename: its name as the publisher had it.
         sample: a file of sample inputs, or None.
         card: a model card, or None.
+        code: a folder of Python modules that the model needs, or None.
     """
 
     path: Path
     filename: str
     sample: Path | None = None
     card: Path | None = None
+    code: Path | None = None
 
 
 class _Sink(Protocol):
@@ -90,7 +92,7 @@ async def receive_file(
 
 
 async def receive_tar(chunks: AsyncIterator[bytes], folder: Path, limit_bytes: int) -> Received:
-    """Unpacks a tar stream with `model/…` and perhaps `sample/FILE` and `card/FILE`.
+    """Unpacks a tar stream with `model/…` and perhaps `sample/FILE`, `card/FILE` and `code/…`.
 
     What is published is the one file in `model/`, or else the folder `model/` itself.
 
@@ -179,8 +181,13 @@ class _TarSink:
             raise invalid("the tar stream has no model/ folder; put the model's files there")
         entries = sorted(model.iterdir())
         path = entries[0] if len(entries) == 1 and entries[0].is_file() else model
+        code = self._folder / "code"
         return Received(
-            path, path.name, sample=self._only_file("sample"), card=self._only_file("card")
+            path,
+            path.name,
+            sample=self._only_file("sample"),
+            card=self._only_file("card"),
+            code=code if code.is_dir() else None,
         )
 
     def close(self) -> None:
@@ -191,7 +198,8 @@ class _TarSink:
         shown = "/".join(parts)[:80]
         if len(parts) < 2 or parts[0] not in ROOTS:
             raise invalid(
-                f"{shown!r} in the tar stream is in none of the folders model/, sample/ and card/"
+                f"{shown!r} in the tar stream is in none of the folders model/, sample/, card/ "
+                "and code/"
             )
         path = self._folder.joinpath(*parts)
         try:

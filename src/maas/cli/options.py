@@ -52,6 +52,24 @@ Sample = Annotated[
     str | None,
     typer.Option("--sample", help="A file of rows that the served form is proven on."),
 ]
+Code = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--code",
+        metavar="FILE|DIR",
+        help="A module or package that the model imports; repeatable; wants --trust.",
+    ),
+]
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust", help="Open formats that carry code (pickle, .h5, Python): in the sandbox."
+    ),
+]
+Engine = Annotated[
+    str,
+    typer.Option("--engine", metavar="NAME", help="What serves it; the fastest that agrees."),
+]
 NoPromote = Annotated[
     bool,
     typer.Option("--no-promote", help="Leave unversioned calls with the version they have."),

@@ -43,7 +43,7 @@ def predict(
         if inline is not None:
             data = read_json(inline, "-i")
         else:
-            content, name = _content(file or "-")
+            content, name = read_content(file or "-")
             data = read_input(content, client.metadata(ref).inputs, name)
         answer = client.predict(ref, data)
     if json:
@@ -53,7 +53,12 @@ def predict(
             _print_array(name, array)
 
 
-def _content(file: str) -> tuple[bytes, str]:
+def read_content(file: str) -> tuple[bytes, str]:
+    """Reads a file, or standard input for `-`; returns its bytes and what to call it.
+
+    Raises:
+        MaasError: INVALID_ARGUMENT where it cannot be read.
+    """
     if file == "-":
         return sys.stdin.buffer.read(), "standard input"
     try:

@@ -37,6 +37,9 @@ def publish(
     tag: options.Tag = None,
     card: options.Card = None,
     sample: options.Sample = None,
+    code: options.Code = None,
+    trust: options.Trust = False,
+    engine: options.Engine = "",
     no_promote: options.NoPromote = False,
     url: options.Url = None,
     key: options.Key = None,
@@ -55,6 +58,8 @@ def publish(
         options.parse_metrics(metric),
         options.parse_tags(tag),
         not no_promote,
+        trust,
+        engine,
     )
     if wait_ready:
         wait_until_ready(url)
@@ -65,7 +70,13 @@ def publish(
         for path, model in named:
             with JobProgress(f"publishing {model}") as progress:
                 operation = client.publish_job(
-                    path, model, about, sample=sample, card=card, progress=progress
+                    path,
+                    model,
+                    about,
+                    sample=sample,
+                    card=card,
+                    code=code or (),
+                    progress=progress,
                 )
             published(operation)
             done.append(operation)

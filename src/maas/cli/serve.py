@@ -16,9 +16,7 @@ import typer
 from maas.cli import options
 from maas.cli.publish import name_models
 from maas.core.errors import invalid
-from maas.settings import ServerSettings, Settings, SettingsError, load_settings
-
-ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}  # noqa: S104  # looked up
+from maas.settings import ServerSettings, Settings, SettingsError, load_settings, local_url
 
 
 class Front(StrEnum):
@@ -81,6 +79,9 @@ def serve(
     tag: options.Tag = None,
     card: options.Card = None,
     sample: options.Sample = None,
+    code: options.Code = None,
+    trust: options.Trust = False,
+    engine: options.Engine = "",
     no_promote: options.NoPromote = False,
 ) -> None:
     """Serve models on one port; publish the PATHs first, if any."""
@@ -102,11 +103,21 @@ def serve(
     after: list[str] = shlex.split(then) if then else []
     if paths and after:
         raise invalid("--then and PATHs to publish exclude each other; publish in the command")
-    url = server_url(settings.server)
+    url = local_url(settings.server)
     if paths:
         named = name_models(paths, name)
         about = publish_flags(
-            alias, description, accuracy, metric, tag, card, sample, no_promote=no_promote
+            alias,
+            description,
+            accuracy,
+            metric,
+            tag,
+            card,
+            sample,
+            code,
+            engine,
+            trust=trust,
+            no_promote=no_promote,
         )
         if name is not None:
             about = ["--name", name, *about]
@@ -151,7 +162,10 @@ def publish_flags(
     tag: Sequence[str] | None,
     card: str | None,
     sample: str | None,
+    code: Sequence[str] | None,
+    engine: str,
     *,
+    trust: bool,
     no_promote: bool,
 ) -> list[str]:
     """Writes the publish flags out again, after checking those that have a form.
@@ -162,7 +176,9 @@ def publish_flags(
     options.parse_metrics(metric)
     options.parse_tags(tag)
     flags: list[str] = []
-    for flag, values in (("--alias", alias), ("--metric", metric), ("--tag", tag)):
+    modules = [str(Path(path).expanduser().resolve()) for path in code or ()]
+    repeated = (("--alias", alias), ("--metric", metric), ("--tag", tag), ("--code", modules))
+    for flag, values in repeated:
         for value in values or ():
             flags += [flag, value]
     single = {
@@ -170,28 +186,23 @@ def publish_flags(
         "--accuracy": None if accuracy is None else repr(accuracy),
         "--card": _absolute(card),
         "--sample": _absolute(sample),
+        "--engine": engine or None,
     }
     for flag, text in single.items():
         if text is not None:
             flags += [flag, text]
-    return [*flags, "--no-promote"] if no_promote else flags
+    switches = {"--trust": trust, "--no-promote": no_promote}
+    return [*flags, *(flag for flag, given in switches.items() if given)]
 
 
 def publish_command(paths: Sequence[str], flags: Sequence[str], settings: Settings) -> list[str]:
     """The `maas publish` that the supervisor starts once the server is ready."""
     command = [sys.executable, "-P", "-m", "maas", "publish", *flags, "--wait-ready"]
-    command += ["--url", server_url(settings.server)]
+    command += ["--url", local_url(settings.server)]
     if not settings.keys.owner:
         file = settings.keys.owner_file or str(Path(settings.paths.home) / "owner.key")
         command += ["--key-file", file]
     return [*command, "--", *(str(Path(path).expanduser().resolve()) for path in paths)]
-
-
-def server_url(server: ServerSettings) -> str:
-    """Where a client on this machine reaches the server."""
-    host = server.host.strip("[]")
-    host = ANY_ADDRESS.get(host, host)
-    return f"http://[{host}]:{server.port}" if ":" in host else f"http://{host}:{server.port}"
 
 
 def write(settings: Settings) -> Path:

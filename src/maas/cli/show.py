@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maas.cli import options
-from maas.cli.output import print_json, say, say_raw, size_text
+from maas.cli.output import print_json, say, say_raw
 from maas.core.errors import ErrorKind, MaasError
 
 if TYPE_CHECKING:
-    from maas.core.records import ModelRecord, Report, VersionRecord
+    from maas.core.records import ModelRecord, VersionRecord
 
 
 class Code(StrEnum):
@@ -101,6 +101,7 @@ def _print_model(model: ModelRecord) -> None:
 
 
 def _print_version(version: VersionRecord) -> None:
+    from maas.cli.report import report_lines
     from maas.core.signature import describe_spec
 
     _line("version", f"{version.name}:{version.version}")
@@ -119,46 +120,15 @@ def _print_version(version: VersionRecord) -> None:
         _line("signature", f"{signature.name}{', batched' if signature.batched else ''}")
         for kind, specs in (("input", signature.inputs), ("output", signature.outputs)):
             for spec in specs:
-                labels = f"; labels {', '.join(spec.labels)}" if spec.labels else ""
+                what = "columns" if kind == "input" else "labels"
+                labels = f"; {what} {', '.join(spec.labels)}" if spec.labels else ""
                 _line(f"  {kind}", describe_spec(spec) + labels)
-    _print_report(version.report)
+    for label, text in report_lines(version.report):
+        _line(label, text)
     _line("digest", version.digest)
     _line("published", f"{version.created_at} by {version.created_by}")
     if version.process:
         _line("process", version.process)
-
-
-def _print_report(report: Report) -> None:
-    _line("format", report.format)
-    _line("engine", f"{report.engine} ({report.platform}), {report.host} host")
-    _line("why", report.reason)
-    for name, version in sorted(report.written_with.items()):
-        read = report.read_with.get(name)
-        _line("written with", f"{name} {version}" + (f", read with {read}" if read else ""))
-    for name, version in sorted(report.read_with.items()):
-        if name not in report.written_with:
-            _line("read with", f"{name} {version}")
-    if report.parity is not None:
-        parity = report.parity
-        verdict = "agrees" if parity.agrees else "does not agree"
-        _line(
-            "parity",
-            f"{verdict} on {parity.samples} samples ({parity.source}), "
-            f"max abs {parity.max_abs:.3g}, max rel {parity.max_rel:.3g}, "
-            f"{parity.distinct_answers} different answers",
-        )
-        if parity.note:
-            _line("", parity.note)
-    _line("batching", report.batch_note)
-    for timing in report.timings:
-        _line(
-            "timing",
-            f"{timing.engine}: {timing.us_per_row_1:.1f} µs alone, "
-            f"{timing.us_per_row_batch:.2f} µs a row in batches of {timing.batch}",
-        )
-    for warning in report.warnings:
-        _line("warning", warning)
-    _line("size", f"{size_text(report.size_bytes)}, {size_text(report.memory_bytes)} in memory")
 
 
 def _line(label: str, text: str) -> None:

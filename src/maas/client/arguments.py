@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 
 from maas.client.errors import job_error
@@ -26,6 +27,8 @@ def publish_options(
     metrics: Mapping[str, float] | None,
     tags: Mapping[str, str] | None,
     promote: bool,
+    trust: bool = False,
+    engine: str = "",
 ) -> PublishOptions:
     """Gathers what a publisher says about a version."""
     return PublishOptions(
@@ -35,7 +38,16 @@ def publish_options(
         metrics={key: float(value) for key, value in (metrics or {}).items()},
         tags=dict(tags or {}),
         promote=promote,
+        trust=trust,
+        engine=engine,
     )
+
+
+def code_paths(
+    code: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+) -> tuple[str | os.PathLike[str], ...]:
+    """The files and folders given as `code`, be it one or several."""
+    return (code,) if isinstance(code, (str, os.PathLike)) else tuple(code)
 
 
 def version_patch(

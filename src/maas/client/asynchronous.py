@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -14,6 +15,7 @@ from maas.client import api, transport
 from maas.client.address import find_address
 from maas.client.arguments import (
     UploadMeter,
+    code_paths,
     publish_options,
     published,
     silent,
@@ -22,7 +24,8 @@ from maas.client.arguments import (
 from maas.client.call import Call, Flow, reader
 from maas.client.events import JobStream, LogLine, StreamLines, log_params, log_path, read_log_line
 from maas.client.inference import ModelMetadata, Predictor
-from maas.client.upload import Upload, prepare
+from maas.client.objects import packed
+from maas.client.upload import Upload
 from maas.core.errors import MaasError
 from maas.core.records import (
     KeyRecord,
@@ -105,7 +108,7 @@ class AsyncClient:
 
     async def publish(
         self,
-        path: str | os.PathLike[str],
+        source: Any,
         name: str,
         *,
         alias: str | Sequence[str] = (),
@@ -116,50 +119,63 @@ class AsyncClient:
         sample: Any = None,
         card: str | os.PathLike[str] | None = None,
         promote: bool = True,
+        trust: bool = False,
+        engine: str = "",
+        code: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
         progress: Progress | None = None,
     ) -> VersionRecord:
-        """Publishes a model's file or folder and waits until its version is READY.
+        """Publishes a model and waits until its version is READY.
 
-        The same bytes and options again give the version that is there.
+        The same file and options again give the version that is there.
 
         Args:
-            path: the file or folder.
+            source: a file or folder; or an object: a fitted scikit-learn, XGBoost or LightGBM
+                estimator, a Keras model, a `PythonModel` or a class of one.
             name: the model's name.
             alias: one or more aliases to set on the version.
             description: free text.
             accuracy: measured on held-out data, 0 to 1.
             metrics: further measured figures by name.
             tags: short labels by name.
-            sample: rows that the served form is proven on: a file, an array, or a mapping of
-                input names to arrays.
+            sample: rows that the served form is proven on: a file, an array, a DataFrame, or a
+                mapping of input names to arrays.
             card: the model card, a Markdown file.
             promote: whether unversioned calls go to the new version.
+            trust: open a format that carries code (a pickle, `.h5`, Python): in the sandbox.
+            engine: what is to serve it (`onnx`, `openvino`, `sklearn`, …); the fastest that
+                agrees where empty.
+            code: files or folders of modules that the model imports; they travel with it.
             progress: called with every step; stage `upload` while bytes are sent.
         """
         operation = await self.publish_job(
-            path,
+            source,
             name,
-            publish_options(alias, description, accuracy, metrics, tags, promote),
+            publish_options(alias, description, accuracy, metrics, tags, promote, trust, engine),
             sample=sample,
             card=card,
+            code=code,
             progress=progress,
         )
         return published(operation)
 
     async def publish_job(
         self,
-        path: str | os.PathLike[str],
+        source: Any,
         name: str,
         options: PublishOptions,
         *,
         sample: Any = None,
         card: str | os.PathLike[str] | None = None,
+        code: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
         progress: Progress | None = None,
     ) -> Operation:
         """Publishes and returns the whole operation, failed ones too: see `created`, `events`."""
         report = progress or silent
-        upload = prepare(path, name, options, sample=sample, card=card)
-        accepted = await self._upload(upload, report)
+        parts = packed(source, name, options, sample=sample, card=card, code=code_paths(code))
+        with ExitStack() as stack:
+            # Saving an object takes time: not on the loop.
+            upload = await asyncio.to_thread(stack.enter_context, parts)
+            accepted = await self._upload(upload, report)
         stream = JobStream(accepted.id)
         while stream.operation is None:
             try:
@@ -216,9 +232,10 @@ class AsyncClient:
 
         Args:
             model: `name`, `name:3` or `name@prod`.
-            inputs: the values of the only input (lists, array), a dict of input names to values,
-                or a DataFrame. Values one rank short are taken as one row, and the answer's batch
-                axis is taken off again.
+            inputs: the values of the only input (lists, array, Series), a dict of input names to
+                values, or a DataFrame of pandas or polars, whose columns are taken by name. Values
+                one rank short are taken as one row, and the answer's batch axis is taken off
+                again.
             outputs: names of the outputs wanted; None for all.
 
         Returns:

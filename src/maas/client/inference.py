@@ -20,10 +20,15 @@ from maas.core.identity import ModelRef, parse_ref
 from maas.core.tensor import DType, TensorSpec
 
 
+class _Parameters(Struct, frozen=True):
+    columns: list[str] | None = None
+
+
 class _Tensor(Struct):
     name: str
     datatype: str
     shape: list[int]
+    parameters: _Parameters = _Parameters()
 
 
 class _Metadata(Struct):
@@ -66,7 +71,7 @@ class Predictor:
     def metadata(self, model: str) -> Call[ModelMetadata]:
         """`GET /v2/models/NAME`; `model` is `name`, `name:3` or `name@prod`."""
         read = reader(_Metadata)
-        return Call("GET", _path(parse_ref(model)), lambda body: _to_metadata(read(body)))
+        return Call("GET", model_path(parse_ref(model)), lambda body: _to_metadata(read(body)))
 
     def predict(
         self, model: str, data: Any, outputs: Sequence[str] | None
@@ -97,7 +102,7 @@ class Predictor:
     ) -> Flow[dict[str, np.ndarray]]:
         arrays, added = fit_inputs(known.inputs, data)
         body = encode_request(known, arrays, outputs)
-        path = f"{_path(parse_ref(model))}/infer"
+        path = f"{model_path(parse_ref(model))}/infer"
         reply: _Reply = yield Call("POST", path, _read_reply, body=body)
         if self._answered.setdefault(model, reply.model_version) != reply.model_version:
             self._forget(model)
@@ -150,7 +155,8 @@ def encode_request(
     return json.dumps(request, ensure_ascii=False).encode()
 
 
-def _path(ref: ModelRef) -> str:
+def model_path(ref: ModelRef) -> str:
+    """The path of a model or version: `/v2/models/NAME[/versions/N]`, or `NAME@ALIAS`."""
     path = f"/v2/models/{segment(ref.name)}"
     if ref.alias is not None:
         return f"{path}@{segment(ref.alias, 'alias')}"
@@ -167,7 +173,11 @@ def _to_metadata(raw: _Metadata) -> ModelMetadata:
 
 def _to_spec(raw: _Tensor) -> TensorSpec:
     shape = tuple(None if size < 0 else size for size in raw.shape)
-    return TensorSpec(raw.name, _dtype(raw.datatype), shape)
+    columns = raw.parameters.columns
+    named = columns is not None and len(shape) == 2 and shape[1] == len(columns)
+    return TensorSpec(
+        raw.name, _dtype(raw.datatype), shape, tuple(columns) if columns and named else None
+    )
 
 
 def _dtype(text: str) -> DType:

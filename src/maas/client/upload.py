@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import os
-import stat
 import tarfile
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +12,13 @@ import numpy as np
 from msgspec import Struct
 
 from maas.client.call import segment
+from maas.client.files import Member, code_files, model_files, one_file
+from maas.client.sample import sample_file
 from maas.core.errors import invalid
 from maas.core.identity import check_publish_name
 from maas.core.records import OperationEvent, PublishOptions
 
-CHUNK = 1 << 18
 BLOCK = tarfile.BLOCKSIZE
-
-
-class Member(Struct, frozen=True):
-    """One file of an upload: where it lies, or what it holds, and its size in bytes."""
-
-    name: str
-    size: int
-    path: str = ""
-    data: bytes = b""
 
 
 class Upload(Struct, frozen=True):
@@ -56,17 +45,23 @@ class Upload(Struct, frozen=True):
             MaasError: INVALID_ARGUMENT where a file can no longer be read, or has changed size.
         """
         if self.content_type == "application/octet-stream":
-            yield from _content(self.members[0])
+            yield from self.members[0].content()
             return
         for member in self.members:
             yield _header(member)
-            yield from _content(member)
+            yield from member.content()
             yield b"\0" * (-member.size % BLOCK)
         yield b"\0" * (2 * BLOCK)
 
 
 def prepare(
-    source: str | os.PathLike[str], name: str, options: PublishOptions, *, sample: Any, card: Any
+    source: str | os.PathLike[str],
+    name: str,
+    options: PublishOptions,
+    *,
+    sample: Any = None,
+    card: str | os.PathLike[str] | None = None,
+    code: Sequence[str | os.PathLike[str]] = (),
 ) -> Upload:
     """Looks at the files and builds the request; nothing is read but their sizes.
 
@@ -74,20 +69,27 @@ def prepare(
         source: the model's file or folder.
         name: the model's name.
         options: what the publisher says about the version.
-        sample: None; a file; an array (sent as `.npy`); or a mapping of input names to arrays
-            (sent as `.npz`).
+        sample: None, a file, or rows as `sample_file` takes them.
         card: None or the model card's file.
+        code: files and folders of modules that the model imports.
 
     Raises:
-        MaasError: INVALID_ARGUMENT for a name, path or figure that cannot be published.
+        MaasError: INVALID_ARGUMENT for a name, path or figure that cannot be published, and for
+            code without trust.
     """
     path = f"/api/models/{segment(check_publish_name(name))}/versions"
     params = _params(options)
+    if code and not options.trust:
+        raise invalid(
+            "code travels only with a model that is trusted; add --trust (trust=True in Python) "
+            "if you know where it comes from: it runs in the server's sandbox"
+        )
     root = Path(source).expanduser()
-    members = _model(root)
-    extra = ([] if sample is None else [_sample(sample)]) + (
-        [] if card is None else [_file(Path(card).expanduser(), "card/README.md")]
+    members = model_files(root)
+    extra = ([] if sample is None else [sample_file(sample)]) + (
+        [] if card is None else [one_file(Path(card).expanduser(), "card/README.md")]
     )
+    extra += code_files(code)
     if root.is_file() and not extra:
         (member,) = members
         query = (("filename", root.name), *params)
@@ -120,69 +122,9 @@ def _params(options: PublishOptions) -> tuple[tuple[str, str], ...]:
         *(("tag", f"{key}={value}") for key, value in options.tags.items()),
         *(("alias", alias) for alias in options.alias),
         ("promote", "true" if options.promote else "false"),
+        *((("trust", "true"),) if options.trust else ()),
+        *((("engine", options.engine),) if options.engine else ()),
     )
-
-
-def _model(root: Path) -> list[Member]:
-    if not root.is_dir():
-        return [_file(root, f"model/{root.name}")]
-    members: list[Member] = []
-    for folder, folders, files in os.walk(root):
-        here = Path(folder)
-        for link in sorted(each for each in folders if (here / each).is_symlink()):
-            raise invalid(f"{here / link} is a link to a folder; copy the folder there instead")
-        folders.sort()
-        for file in sorted(files):
-            inside = (here / file).relative_to(root).as_posix()
-            members.append(_file(here / file, f"model/{inside}"))
-    if not members:
-        raise invalid(f"the folder {root} holds no file; expected a model's files")
-    return members
-
-
-def _file(path: Path, name: str) -> Member:
-    try:
-        found = path.stat()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise invalid(f"{path} cannot be read: {reason}") from None
-    if not stat.S_ISREG(found.st_mode):
-        raise invalid(f"{path} is not a regular file")
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise invalid(f"the name of {path!r} is not valid UTF-8; rename the file") from None
-    return Member(name, found.st_size, path=str(path))
-
-
-def _sample(sample: Any) -> Member:
-    if isinstance(sample, (str, os.PathLike)):
-        path = Path(sample).expanduser()
-        return _file(path, f"sample/{path.name}")
-    buffer = io.BytesIO()
-    if isinstance(sample, Mapping):
-        # As np.savez writes it, which cannot take an array called "file" and stamps the time.
-        with zipfile.ZipFile(buffer, "w") as archive:
-            for key, value in sample.items():
-                with archive.open(zipfile.ZipInfo(f"{key}.npy"), "w") as entry:
-                    np.lib.format.write_array(entry, _plain_array(value), allow_pickle=False)
-        data = buffer.getvalue()
-        return Member("sample/sample.npz", len(data), data=data)
-    np.save(buffer, _plain_array(sample), allow_pickle=False)
-    data = buffer.getvalue()
-    return Member("sample/sample.npy", len(data), data=data)
-
-
-def _plain_array(values: Any) -> np.ndarray:
-    """Makes an array that can be saved without pickle: object arrays become text or numbers."""
-    try:
-        array = np.asarray(values)
-        array = np.asarray(array.tolist()) if array.dtype == object else array
-    except ValueError:
-        raise invalid("the sample's rows have different lengths; expected a full array") from None
-    if array.dtype == object:
-        raise invalid("the sample mixes types in one array; send one array per input, or a file")
-    return array
 
 
 def _header(member: Member) -> bytes:
@@ -190,20 +132,3 @@ def _header(member: Member) -> bytes:
     entry = tarfile.TarInfo(member.name)
     entry.size, entry.mode = member.size, 0o644
     return entry.tobuf(tarfile.PAX_FORMAT)
-
-
-def _content(member: Member) -> Iterator[bytes]:
-    if not member.path:
-        yield member.data
-        return
-    left = member.size
-    try:
-        with Path(member.path).open("rb") as file:
-            while left and (chunk := file.read(min(CHUNK, left))):
-                left -= len(chunk)
-                yield chunk
-            grown = not left and file.read(1)
-    except OSError as error:
-        raise invalid(f"{member.path} cannot be read: {error.strerror}") from None
-    if left or grown:
-        raise invalid(f"{member.path} changed while it was being sent; publish it again")

@@ -15,6 +15,9 @@ from maas.core.errors import MaasError, invalid
 from maas.core.signature import describe_spec
 from maas.core.tensor import DType, TensorSpec
 
+LISTED = 20
+"""Columns that an error names."""
+
 
 def fit_inputs(specs: Sequence[TensorSpec], data: Any) -> tuple[dict[str, np.ndarray], bool]:
     """Turns what a caller gave into one array per input.
@@ -22,8 +25,10 @@ def fit_inputs(specs: Sequence[TensorSpec], data: Any) -> tuple[dict[str, np.nda
     Args:
         specs: the model's inputs, as its metadata names them.
         data: a mapping of input names to values; a DataFrame, or a mapping of column names to
-            columns, whose columns are inputs or else the features of the only input; or, for a
-            model with one input, its values as they are (scalars, lists, arrays).
+            columns, whose columns are inputs or else the features of the only input, by their
+            names where the model knows them; a pandas Series with the names of several inputs,
+            which is one row; or, for a model with one input, its values as they are (scalars,
+            lists, arrays, Series, sparse matrices).
 
     Returns:
         Arrays under the inputs' names, and whether every one of them came one rank short and got
@@ -36,6 +41,8 @@ def fit_inputs(specs: Sequence[TensorSpec], data: Any) -> tuple[dict[str, np.nda
     if hasattr(data, "columns") and hasattr(data, "__getitem__"):
         columns = {str(name): _column(data[name]) for name in data.columns}
         return _from_columns(specs, columns), False
+    if len(specs) > 1 and hasattr(data, "index") and hasattr(data, "to_dict"):
+        data = data.to_dict()  # a row of a DataFrame: a pandas Series
     if isinstance(data, Mapping):
         named = {str(name): value for name, value in data.items()}
         if _are_columns(specs, named):
@@ -62,6 +69,7 @@ def _from_columns(
 ) -> dict[str, np.ndarray]:
     if _takes_columns(specs, columns):
         spec = specs[0]
+        columns = _in_order(spec, columns)
         if not columns or (spec.shape[1] is not None and spec.shape[1] != len(columns)):
             raise invalid(f"the table has {len(columns)} columns; expected {describe_spec(spec)}")
         try:
@@ -71,6 +79,29 @@ def _from_columns(
         return {spec.name: _check_shape(spec, table)}
     _check_names(specs, columns)
     return {spec.name: _check_shape(spec, to_array(spec, columns[spec.name])) for spec in specs}
+
+
+def _in_order(spec: TensorSpec, columns: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    """Puts a table's columns in the model's order; those that are only numbered stay in theirs.
+
+    Raises:
+        MaasError: INVALID_ARGUMENT where they are not the model's.
+    """
+    if spec.labels is None or all(name.isdigit() for name in columns):
+        return columns
+    missing = [name for name in spec.labels if name not in columns]
+    unknown = [name for name in columns if name not in spec.labels]
+    if missing or unknown:
+        raise invalid(
+            (
+                f"column {missing[0]!r} is missing"
+                if missing
+                else f"the model has no column {unknown[0]!r}"
+            )
+            + f"; expected {', '.join(spec.labels[:LISTED])}"
+            + (" …" if len(spec.labels) > LISTED else "")
+        )
+    return {name: columns[name] for name in spec.labels}
 
 
 def _takes_columns(specs: Sequence[TensorSpec], columns: Mapping[str, Any]) -> bool:
@@ -139,7 +170,9 @@ def to_array(spec: TensorSpec, values: Any) -> np.ndarray:
 
 
 def _column(values: Any) -> Any:
-    """Takes a DataFrame's column or an array-like to NumPy; leaves the rest."""
+    """Takes a DataFrame's column, a sparse matrix or an array-like to NumPy; leaves the rest."""
+    if hasattr(values, "toarray"):
+        return values.toarray()
     return values.to_numpy() if hasattr(values, "to_numpy") else values
 
 

@@ -84,7 +84,8 @@ class TensorSpec(Struct, frozen=True):
         shape: sizes, with None where any size goes. The batch axis, where there is one, is the
             first and is None.
         labels: class names, where the tensor holds class indices, scores per class (last axis
-            is as long as `labels`) or the names themselves.
+            is as long as `labels`) or the names themselves; of an input, the columns' names, in
+            their order, where it is a table [n, columns] and they are known.
     """
 
     name: str

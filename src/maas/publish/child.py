@@ -2,24 +2,24 @@
 
     stdin: one frame, the job   →   scan, inspect, lower, prove, time   →   stdout: frames
 
-It binds its own hands before it reads the job: no new privileges, no core, bounded processor time
-and file sizes. The parent (`child_process`) gave it a session, an environment and a folder of its
-own, and watches its memory and its clock. What the model's libraries print goes to stderr.
+It enters the sandbox before it opens anything of the model. The parent (`child_process`) gave it a
+session, an environment and a folder of its own, and watches its memory and its clock. What the
+model's libraries print goes to stderr.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
-import resource
-import signal
 import sys
-from typing import BinaryIO
+from collections.abc import Callable
+from functools import partial
+from typing import BinaryIO, TypeVar
 
 import msgspec
 
 from maas.core.errors import ErrorKind, MaasError
 from maas.publish.messages import (
+    Bound,
     Emit,
     Failure,
     Finding,
@@ -28,10 +28,10 @@ from maas.publish.messages import (
     write_message,
 )
 from maas.runtimes.wording import one_sentence
+from maas.sandbox import Confinement, confine
 
-PR_SET_PDEATHSIG = 1
-PR_SET_NO_NEW_PRIVS = 38
 OPEN_FILES = 256
+Outcome = TypeVar("Outcome")
 
 
 def main() -> int:
@@ -39,8 +39,8 @@ def main() -> int:
     frames = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     job = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Job)
-    bind_hands(job)
-    write_message(frames, _outcome(job, frames))
+    write_message(frames, bind_hands(job))
+    write_message(frames, outcome_of(partial(examine, job), frames))
     return 0
 
 
@@ -54,6 +54,22 @@ def examine(job: Job, emit: Emit) -> Finding:
         from maas.publish.onnx_examine import examine_onnx
 
         return examine_onnx(job, emit)
+    if job.format == "python":
+        from maas.publish.python_examine import examine_python
+
+        return examine_python(job, emit)
+    if job.format == "pickle":
+        from maas.publish.pickle_examine import examine_pickle
+
+        return examine_pickle(job, emit)
+    if job.format in ("keras", "keras-h5"):
+        from maas.publish.keras_examine import examine_keras
+
+        return examine_keras(job, emit)
+    if job.format == "savedmodel":
+        from maas.publish.savedmodel_examine import examine_savedmodel
+
+        return examine_savedmodel(job, emit)
     from maas.publish.sklearn_examine import examine_skops
     from maas.runtimes.skops_types import require_sklearn
 
@@ -61,12 +77,22 @@ def examine(job: Job, emit: Emit) -> Finding:
     return examine_skops(job, emit)
 
 
-def _outcome(job: Job, frames: BinaryIO) -> Finding | Failure:
+def outcome_of(work: Callable[[Emit], Outcome], frames: BinaryIO) -> Outcome | Failure:
+    """Does the work of a child; progress is written as it is made.
+
+    Args:
+        work: what to do.
+        frames: where progress goes.
+
+    Returns:
+        What came of it, or why nothing did, in one sentence.
+    """
+
     def emit(stage: str, message: str, fraction: float) -> None:
         write_message(frames, Progress(stage, message, fraction))
 
     try:
-        return examine(job, emit)
+        return work(emit)
     except MaasError as error:
         return Failure(error.kind, error.message)
     except MemoryError:
@@ -85,24 +111,24 @@ def _outcome(job: Job, frames: BinaryIO) -> Finding | Failure:
         )
 
 
-def bind_hands(job: Job) -> None:
-    """Takes away what reading a model does not need. Linux; elsewhere only the limits.
+def bind_hands(job: Job) -> Bound:
+    """Puts this process into the sandbox, before anything of the model is read.
 
-    RLIMIT_NPROC is left alone: it counts all of the user's processes and threads, so a number
-    that stops a fork bomb would also stop a server on a busy account. The parent kills the whole
-    process group, and the kernel kills this process when the parent's thread ends.
+    It may read what was published and write its artifact, its work folder and its own temporary
+    one. Memory, threads and the clock are the parent's to watch; it kills the whole process group.
+
+    Returns:
+        What binds it, to be sent before anything else: later words may be the model's.
     """
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CPU, (job.cpu_s, job.cpu_s + 5))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (job.file_bytes, job.file_bytes))
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    files = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write beyond the limit is an OSError
-    if sys.platform == "linux":
-        prctl = ctypes.CDLL(None, use_errno=True).prctl
-        prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-        prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    given = (job.source, job.code, job.sample)
+    own = (job.artifact, job.work, os.environ["TMPDIR"])
+    return Bound(
+        confine(
+            Confinement(
+                tuple(path for path in given if path), own, job.cpu_s, job.file_bytes, OPEN_FILES
+            )
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -18,24 +18,51 @@ import msgspec
 from msgspec import Struct
 
 from maas.core.errors import ErrorKind, MaasError, invalid
-from maas.publish.messages import Emit, Failure, Finding, Job, Progress, split_frames
+from maas.publish.messages import (
+    Bound,
+    Emit,
+    Failure,
+    Finding,
+    Job,
+    Progress,
+    Raced,
+    RaceJob,
+    split_frames,
+)
 from maas.runtimes.wording import one_sentence
+from maas.sandbox import family_of, folder_bytes, sandbox_environment, usage_of
 from maas.settings import MIB, PublishSettings
 
-KEPT = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
-"""What the child needs of the environment to find its interpreter and its libraries."""
-ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+log = logging.getLogger("maas.publish")
+
 TICK_S = 0.1
+FOLDERS_S = 1.0
+"""How often its folders are measured."""
+LONGEST_STAGE, LONGEST_WORDS = 32, 2000
+LOGGED_LINES = 20
+"""The last lines of what it printed that are logged."""
+MOST_THREADS = 512
+MOST_EVENTS = 1000
+"""Progress that one child may report."""
 LAST_WORDS = 4096
 GOODBYE_S = 5.0
 """How long the child may take to end after its streams have."""
 
 
 class Bounds(Struct, frozen=True):
-    """Where the watchdog stops the child: wall-clock seconds, and resident bytes of its group."""
+    """Where the watchdog stops the child.
+
+    Args:
+        wall_s: seconds by the clock.
+        resident_bytes: memory of it and of what it has started.
+        folders: those that it writes.
+        folder_bytes: what these may hold together.
+    """
 
     wall_s: float
     resident_bytes: int
+    folders: tuple[Path, ...]
+    folder_bytes: int
 
 
 class Watched(Struct):
@@ -43,16 +70,19 @@ class Watched(Struct):
 
     frames: bytearray
     words: bytearray
-    outcome: Finding | Failure | None = None
+    sandbox: tuple[str, ...] | None = None
+    events: int = 0
+    outcome: Finding | Raced | Failure | None = None
 
 
 def run_child(
-    job: Job,
+    job: Job | RaceJob,
     settings: PublishSettings,
     emit: Emit,
     command: tuple[str, ...] = ("-P", "-m", "maas.publish.child"),
     environ: Mapping[str, str] = os.environ,
-) -> Finding:
+    model: str = "",
+) -> Finding | Raced:
     """Runs one job in a process of its own. Blocks; call it in a thread.
 
     Args:
@@ -61,9 +91,10 @@ def run_child(
         emit: hears of progress while the child works.
         command: arguments to the interpreter.
         environ: of this process; little of it is passed on.
+        model: the name under which what it prints is logged.
 
     Returns:
-        What the child found.
+        What the child found; of a kind of its own choosing, since the model may speak for it.
 
     Raises:
         MaasError: the child's own, or INVALID_ARGUMENT where the file crashed it,
@@ -77,14 +108,16 @@ def run_child(
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=home,
-            env=_environment(environ, home),
+            env=sandbox_environment(environ, home),
             start_new_session=True,
             close_fds=True,
         )
         heard = Watched(bytearray(), bytearray())
         try:
             _send(child, job)
-            _listen(child, heard, Bounds(settings.inspect_s, settings.inspect_bytes), emit)
+            written = (Path(home), Path(job.artifact), Path(job.work))
+            bounds = Bounds(settings.inspect_s, settings.inspect_bytes, written, 2 * job.file_bytes)
+            _listen(child, heard, bounds, emit)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(timeout=GOODBYE_S)
         finally:
@@ -95,22 +128,12 @@ def run_child(
             for stream in (child.stdin, child.stdout, child.stderr):
                 if stream is not None:
                     stream.close()
+            for line in _lines(heard)[-LOGGED_LINES:]:
+                log.info("%s", _plain(line), extra={"model": model})
         return _result(child, heard)
 
 
-def _environment(environ: Mapping[str, str], home: str) -> dict[str, str]:
-    kept = {name: environ[name] for name in KEPT if name in environ}
-    own = {
-        "LANG": "C.UTF-8",
-        "HOME": home,
-        "TMPDIR": home,
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
-    return {**kept, **own, **dict.fromkeys(ONE_THREAD, "1")}
-
-
-def _send(child: subprocess.Popen[bytes], job: Job) -> None:
+def _send(child: subprocess.Popen[bytes], job: Job | RaceJob) -> None:
     assert child.stdin is not None
     try:
         child.stdin.write(msgspec.msgpack.encode(job))
@@ -131,7 +154,7 @@ def _listen(child: subprocess.Popen[bytes], heard: Watched, bounds: Bounds, emit
     with selectors.DefaultSelector() as selector:
         selector.register(child.stdout, selectors.EVENT_READ)
         selector.register(child.stderr, selectors.EVENT_READ)
-        next_look = 0.0
+        next_look = next_measure = 0.0
         while selector.get_map():
             for key, _ in selector.select(TICK_S):
                 data = os.read(key.fd, 1 << 16)
@@ -152,12 +175,35 @@ def _listen(child: subprocess.Popen[bytes], heard: Watched, bounds: Bounds, emit
                 )
             if now >= next_look:
                 next_look = now + TICK_S
-                if _resident_bytes(child.pid) > bounds.resident_bytes:
-                    raise MaasError(
-                        ErrorKind.RESOURCE_EXHAUSTED,
-                        f"examining the model took more than {bounds.resident_bytes // MIB} MiB; "
-                        "publish a smaller model, or raise publish.inspect_bytes",
-                    )
+                _check_usage(child.pid, bounds)
+            if now >= next_measure:
+                next_measure = now + FOLDERS_S
+                _check_folders(bounds)
+
+
+def _check_usage(pid: int, bounds: Bounds) -> None:
+    used = [usage_of(process) for process in family_of(pid)]
+    if sum(one.memory_bytes for one in used) > bounds.resident_bytes:
+        raise MaasError(
+            ErrorKind.RESOURCE_EXHAUSTED,
+            f"examining the model took more than {bounds.resident_bytes // MIB} MiB; "
+            "publish a smaller model, or raise publish.inspect_bytes",
+        )
+    if sum(one.threads for one in used) > MOST_THREADS:
+        raise MaasError(
+            ErrorKind.RESOURCE_EXHAUSTED,
+            f"the model started more than {MOST_THREADS} threads while it was examined; "
+            "publish one that starts fewer",
+        )
+
+
+def _check_folders(bounds: Bounds) -> None:
+    if sum(map(folder_bytes, bounds.folders)) > bounds.folder_bytes:
+        raise MaasError(
+            ErrorKind.RESOURCE_EXHAUSTED,
+            f"examining the model wrote more than {bounds.folder_bytes // MIB} MiB of files; "
+            "publish a smaller model",
+        )
 
 
 def _hear(heard: Watched, emit: Emit) -> None:
@@ -167,36 +213,48 @@ def _hear(heard: Watched, emit: Emit) -> None:
         raise invalid("the model made its reader speak nonsense; save it again") from error
     for message in messages:
         if isinstance(message, Progress):
-            emit(message.stage, message.message, message.fraction)
-        else:
+            heard.events += 1
+            if heard.events > MOST_EVENTS:
+                raise invalid("the model made its reader report without end; save it again")
+            fraction = min(max(message.fraction, 0.0), 1.0)
+            emit(message.stage[:LONGEST_STAGE], _plain(message.message), fraction)
+        elif not isinstance(message, Bound):
             heard.outcome = message
+        elif heard.sandbox is None:
+            heard.sandbox = message.sandbox  # the first word is the reader's own
 
 
-def _result(child: subprocess.Popen[bytes], heard: Watched) -> Finding:
+def _result(child: subprocess.Popen[bytes], heard: Watched) -> Finding | Raced:
     outcome = heard.outcome
-    if isinstance(outcome, Finding):
-        return outcome
+    if isinstance(outcome, Finding | Raced):
+        return msgspec.structs.replace(outcome, sandbox=heard.sandbox or ())
     if isinstance(outcome, Failure):
-        if outcome.kind == ErrorKind.INTERNAL:
-            logger = logging.getLogger(__name__)
-            logger.error("%s\n%s", outcome.message, heard.words.decode("utf-8", "replace"))
-        raise MaasError(ErrorKind(outcome.kind), outcome.message)
-    lines = heard.words.decode("utf-8", "replace").strip().splitlines()
+        raise MaasError(_kind(outcome.kind), _plain(outcome.message))
+    lines = _lines(heard)
     last = f": {one_sentence(lines[-1], 160)}" if lines else ""
     code = child.returncode
-    how = f"with {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-    raise invalid(f"the model's reader died {how} while examining it{last}; save the model again")
+    how = f"died with {_signal_name(-code)}" if code < 0 else f"died with exit code {code}"
+    raise invalid(f"the model's reader {how} while examining it{last}; save the model again")
 
 
-def _resident_bytes(root: int) -> int:
-    """Resident memory of a process and its descendants; 0 where /proc does not say."""
-    page, total, pending = os.sysconf("SC_PAGE_SIZE"), 0, [root]
-    while pending:
-        process = Path("/proc") / str(pending.pop())
-        try:
-            total += int((process / "statm").read_text().split()[1]) * page
-            for thread in (process / "task").iterdir():
-                pending.extend(int(n) for n in (thread / "children").read_text().split())
-        except (OSError, ValueError, IndexError):
-            continue  # it has just ended
-    return total
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _plain(text: str) -> str:
+    """What the child says, on one line: the model may have put the words into its mouth."""
+    return "".join(c if c.isprintable() else " " for c in text[:LONGEST_WORDS])
+
+
+def _kind(text: str) -> ErrorKind:
+    try:
+        return ErrorKind(text)
+    except ValueError:
+        return ErrorKind.INVALID_ARGUMENT
+
+
+def _lines(heard: Watched) -> list[str]:
+    return heard.words.decode("utf-8", "replace").strip().splitlines()

@@ -66,14 +66,14 @@ def compare(
         got = candidate[name]
         bad: np.ndarray
         if want.shape != got.shape:
-            return Difference(rows, rows, max_abs, max_rel, name)
+            return Difference(rows, max(rows, 1), max_abs, max_rel, name)
         if want.dtype.kind in "fc":
             bad, largest, relative = _numbers(want.astype(np.float64), got.astype(np.float64))
             max_abs, max_rel = max(max_abs, largest), max(max_rel, relative)
         else:
             bad = np.not_equal(want, got)
         if want.ndim and len(want) == rows:
-            bad = np.any(bad.reshape(rows, -1), axis=1)
+            bad = np.any(bad, axis=tuple(range(1, bad.ndim)))
         else:
             bad = np.full(rows, bool(bad.any()))
         if undecided is not None and want.dtype.kind not in "fc":

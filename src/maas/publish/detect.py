@@ -1,7 +1,7 @@
 """Says what a published file or folder is, from its content; refuses what is not served.
 
 Nothing here runs, unpacks or trusts anything: it reads beginnings, a zip's directory, and the
-top-level fields of a protobuf message.
+top-level fields of a protobuf message. Where code may be inside, it is refused without `--trust`.
 """
 
 from __future__ import annotations
@@ -15,32 +15,50 @@ from pathlib import Path
 from msgspec import Struct
 
 from maas.core.errors import MaasError, invalid
-from maas.publish.pickles import HEAD, looks_like_pickle
+from maas.publish.detect_python import (
+    looks_like_code,
+    looks_like_model,
+    python_entry,
+    read_source,
+)
+from maas.publish.pickles import HEAD, looks_like_pickle, unpacked_head
 from maas.publish.protobuf import MalformedError, fields
 
-ACCEPTED = "accepted are ONNX (.onnx, or a folder with its external data) and skops (.skops)"
+ACCEPTED = (
+    "accepted are ONNX (.onnx, or a folder with its external data), skops (.skops), Keras "
+    "(.keras), a TensorFlow SavedModel folder; and with --trust pickles and joblib files, Keras "
+    ".h5, and Python files or packages with a maas.PythonModel"
+)
 PICKLE = (
     "is a pickle, which can run any code when it is opened; "
     "save it with skops (skops.io.dump) and publish that"
 )
+TRUSTED = "or publish it with --trust, which opens and serves it in the sandbox"
+HDF5 = b"\x89HDF\r\n\x1a\n"
 ONNX_FIELDS = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 14, 20, 25, 26})
 """Field numbers of ModelProto. Source: onnx/onnx.proto."""
 MOST_FILES = 10_000
 
 
 class Detected(Struct, frozen=True):
-    """What was recognised: `onnx` or `skops`, and the file (in a folder, relative) to open."""
+    """What was recognised.
+
+    Args:
+        format: `onnx`, `skops`, `pickle`, `keras`, `keras-h5`, `savedmodel` or `python`.
+        entry: the file to open; in a folder, relative to it. Empty where the folder is the model.
+    """
 
     format: str
     entry: str
 
 
-def detect(path: Path, filename: str) -> Detected:
+def detect(path: Path, filename: str, trust: bool = False) -> Detected:
     """Recognises a file or folder.
 
     Args:
         path: where it lies.
         filename: what the publisher called it; only for messages.
+        trust: whether formats that carry code are let through.
 
     Raises:
         MaasError: INVALID_ARGUMENT: what it looks like, and what is accepted.
@@ -48,10 +66,10 @@ def detect(path: Path, filename: str) -> Detected:
     label = _label(filename)
     mode = os.lstat(path).st_mode
     if stat.S_ISDIR(mode):
-        return _detect_folder(path, label)
+        return _detect_folder(path, label, trust)
     if not stat.S_ISREG(mode):
         raise invalid(f"{label} is not a regular file; {ACCEPTED}")
-    return Detected(_detect_file(path, label), path.name)
+    return Detected(_detect_file(path, label, trust), path.name)
 
 
 def _label(filename: str) -> str:
@@ -59,15 +77,16 @@ def _label(filename: str) -> str:
     return repr("".join(c if c.isprintable() else "?" for c in name)[:80] or "the file")
 
 
-def _detect_folder(folder: Path, label: str) -> Detected:
+def _detect_folder(folder: Path, label: str, trust: bool) -> Detected:
     names: list[str] = []
     for place, _, files in os.walk(folder, followlinks=False):
         names.extend(str(Path(place, name).relative_to(folder)) for name in files)
         if len(names) > MOST_FILES:
             raise invalid(f"{label} holds more than {MOST_FILES} files; {ACCEPTED}")
     top = {child.name for child in folder.iterdir()}
+    if "saved_model.pb" in top:
+        return Detected("savedmodel", "")
     for mark, what in (
-        ("saved_model.pb", "a TensorFlow SavedModel"),
         ("MLmodel", "an MLflow model"),
         ("config.pbtxt", "a Triton model repository"),
         ("config.json", "a Hugging Face model"),
@@ -81,17 +100,37 @@ def _detect_folder(folder: Path, label: str) -> Detected:
             "publish a folder with one model and its external data"
         )
     if not candidates:
-        for name in names:
-            path = folder / name
-            if path.is_file() and not path.is_symlink() and looks_like_pickle(_head(path)):
-                raise invalid(f"{label} holds {Path(name).name!r}, which {PICKLE}")
-        raise invalid(f"{label} is a folder without an ONNX model at its top; {ACCEPTED}")
+        return _detect_code(folder, names, label, trust)
     entry = candidates[0]
     if not stat.S_ISREG(os.lstat(folder / entry).st_mode):
         raise invalid(f"{entry!r} in {label} is not a regular file; {ACCEPTED}")
-    if _detect_file(folder / entry, repr(entry)) != "onnx":
+    if _detect_file(folder / entry, repr(entry), trust=False) != "onnx":
         raise invalid(f"{entry!r} in {label} is not ONNX; {ACCEPTED}")
     return Detected("onnx", entry)
+
+
+def _detect_code(folder: Path, names: list[str], label: str, trust: bool) -> Detected:
+    """A folder without an ONNX model: a Python package, perhaps with pickles among its data."""
+    entry = python_entry(folder, label)
+    if entry is not None:
+        if not trust:
+            raise _is_code(f"{label} holds a Python model")
+        return Detected("python", entry)
+    for name in names:
+        path = folder / name
+        if path.is_file() and not path.is_symlink() and looks_like_pickle(_head(path)):
+            raise invalid(
+                f"{label} holds {Path(name).name!r}, which {PICKLE}, "
+                "or publish that one file with --trust"
+            )
+    raise invalid(f"{label} is a folder without a model at its top; {ACCEPTED}")
+
+
+def _is_code(what: str) -> MaasError:
+    return invalid(
+        f"{what}, which is code; publish it with --trust, which runs it in the sandbox, or "
+        "export what it computes as ONNX and publish that"
+    )
 
 
 def _head(path: Path) -> bytes:
@@ -99,37 +138,47 @@ def _head(path: Path) -> bytes:
         return file.read(HEAD)
 
 
-def _detect_file(path: Path, label: str) -> str:
+def _detect_file(path: Path, label: str, trust: bool) -> str:
     size = path.stat().st_size
     if size == 0:
         raise invalid(f"{label} is empty; {ACCEPTED}")
     head = _head(path)
     if head[:2] == b"PK":
         return _detect_zip(path, label)
+    if head.startswith(HDF5):
+        if not trust:
+            raise invalid(
+                f"{label} is HDF5 (a Keras .h5), which can carry code; save it as .keras "
+                f"(model.save('model.keras')) and publish that, {TRUSTED}"
+            )
+        return "keras-h5"
+    packed = unpacked_head(head)
+    if packed is not None:
+        how, inside = packed
+        if inside is not None and not looks_like_pickle(inside):
+            raise invalid(f"{label} is {how}-compressed; publish the model file inside it")
+        if not trust:
+            raise invalid(
+                f"{label} is {how}-compressed, as joblib does, and inside {PICKLE}, {TRUSTED}"
+            )
+        return "pickle"
     for mark, what in _MARKS:
         if head.startswith(mark):
             raise invalid(f"{label} {what}; {ACCEPTED}")
     if looks_like_pickle(head):
-        raise invalid(f"{label} {PICKLE}")
+        if not trust:
+            raise invalid(f"{label} {PICKLE}, {TRUSTED}")
+        return "pickle"
     if len(head) > 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size:
         raise invalid(f"{label} looks like safetensors weights without a model; {ACCEPTED}")
     text = _as_text(head)
     if text is not None:
-        raise _text_refusal(text, label)
+        return _detect_text(path, text, label, trust)
     return _detect_protobuf(path, size, label)
 
 
 _MARKS = (
-    (b"\x1f\x8b", "is gzip-compressed; publish the model file inside it"),
-    (b"BZh", "is bzip2-compressed; publish the model file inside it"),
-    (b"\xfd7zXZ\x00", "is xz-compressed; publish the model file inside it"),
     (b"\x28\xb5\x2f\xfd", "is zstd-compressed; publish the model file inside it"),
-    (b"\x04\x22\x4d\x18", "is lz4-compressed; publish the model file inside it"),
-    (b"x\x01", "is zlib-compressed, as joblib compresses pickles; save it with skops"),
-    (b"x^", "is zlib-compressed, as joblib compresses pickles; save it with skops"),
-    (b"x\x9c", "is zlib-compressed, as joblib compresses pickles; save it with skops"),
-    (b"x\xda", "is zlib-compressed, as joblib compresses pickles; save it with skops"),
-    (b"\x89HDF\r\n\x1a\n", "looks like HDF5 (a Keras .h5), which can carry code"),
     (b"GGUF", "looks like a GGUF language model, which is not served yet"),
     (b"\x93NUMPY", "is a NumPy array, not a model"),
     (b"\x7fELF", "is a compiled program, not a model"),
@@ -137,6 +186,20 @@ _MARKS = (
     (b"\x89PNG", "is a picture, not a model"),
     (b"\xff\xd8\xff", "is a picture, not a model"),
 )
+
+
+def _detect_text(path: Path, text: str, label: str, trust: bool) -> str:
+    source = read_source(path)
+    if looks_like_model(source):
+        if not trust:
+            raise _is_code(f"{label} is a Python model")
+        return "python"
+    if looks_like_code(source):
+        raise invalid(
+            f"{label} is Python without a model; expected a class that derives from "
+            "maas.PythonModel and has an infer method"
+        )
+    raise _text_refusal(text, label)
 
 
 def _detect_zip(path: Path, label: str) -> str:
@@ -158,7 +221,7 @@ def _detect_members(archive: zipfile.ZipFile, label: str) -> str:
     if "schema.json" in names:
         return "skops"
     if {"metadata.json", "config.json"} & set(names) and "model.weights.h5" in names:
-        raise invalid(f"{label} looks like a Keras model, which is not served yet; {ACCEPTED}")
+        return "keras"
     for member in archive.infolist()[:64]:
         if member.flag_bits & 1:
             raise invalid(f"{label} is an encrypted zip archive; {ACCEPTED}")
@@ -217,5 +280,7 @@ def _detect_protobuf(path: Path, size: int, label: str) -> str:
             raise invalid(f"{label} begins like ONNX but is cut off; save and publish it again")
         return "onnx"
     if set(numbers) <= {1, 2} and 2 in numbers:
-        raise invalid(f"{label} looks like TensorFlow's saved_model.pb; {ACCEPTED}")
+        raise invalid(
+            f"{label} looks like TensorFlow's saved_model.pb; publish the folder that holds it"
+        )
     raise invalid(f"{label} begins like ONNX but has no graph; save and publish it again")

@@ -120,7 +120,7 @@ def _pipeline_sets(
             try:
                 for earlier in reversed(before):
                     rows = np.asarray(earlier.inverse_transform(rows), dtype=np.float64)
-            except (AttributeError, ValueError, TypeError, NotImplementedError):
+            except (AttributeError, ValueError, TypeError, LookupError, NotImplementedError):
                 continue  # this step cannot be gone back through; the others' rows remain
             yield rows
         before.append(step)
@@ -151,7 +151,7 @@ def _members(step: Any) -> Iterator[tuple[Any, list[int] | None]]:
         for i, member in enumerate(flat[:MOST_MEMBERS]):
             if not isinstance(member, str):
                 yield member, None if columns is None else [int(c) for c in columns[i]]
-    for name in ("best_estimator_", "estimator_", "regressor_"):
+    for name in ("best_estimator_", "estimator_", "regressor_", "base_estimator_"):
         if hasattr(step, name):
             yield getattr(step, name), None
     for fold in getattr(step, "calibrated_classifiers_", ()):

@@ -33,6 +33,8 @@ def lower(estimator: Any, layout: Layout, signature: Signature) -> bytes:
     """
     if layout.kind == "columns":
         raise NotLoweredError("its columns are of mixed types")
+    if layout.kind == "frame":
+        raise NotLoweredError("its code asks for the columns of a data frame")
     if any(spec.dtype is DType.FP64 for spec in signature.inputs):
         raise NotLoweredError("its answers need float64 inputs")
     model = _convert(estimator, layout)

@@ -64,6 +64,12 @@ class Progress(Struct, frozen=True, tag="progress"):
     fraction: float
 
 
+class Bound(Struct, frozen=True, tag="bound"):
+    """The child's first word: what binds it, a sentence each."""
+
+    sandbox: tuple[str, ...]
+
+
 class Finding(Struct, frozen=True, tag="finding"):
     """What was found, chosen and proved; the files to serve are in the artifact folder.
 
@@ -89,6 +95,54 @@ class Finding(Struct, frozen=True, tag="finding"):
     sandbox: tuple[str, ...] = ()
 
 
+class RaceJob(Struct, frozen=True):
+    """What the second child is to do: choose among the engines for an ONNX form.
+
+    Args:
+        format: as detected; what was published as ONNX is its own reference.
+        finding: what the first child says; it may have run hostile code, so it is not believed.
+        artifact: the folder of the files to serve.
+        work: the folder of the samples and answers.
+        engines: runtimes to try, by name.
+        engine: the one asked for, or empty.
+        threads: threads one call will have where it serves.
+        cpu_s: processor seconds it may use.
+        file_bytes: the largest file it may write.
+    """
+
+    format: str
+    finding: Finding
+    artifact: str
+    work: str
+    engines: tuple[str, ...]
+    engine: str
+    threads: int
+    cpu_s: int
+    file_bytes: int
+
+
+class Raced(Struct, frozen=True, tag="raced"):
+    """Which engine won, and what was proved with it.
+
+    Args:
+        engine: the runtime that will serve.
+        signatures: the finding's, batched only where that was proved again.
+        reason: the finding's, with why this engine.
+        batch_note: as the finding's.
+        timings: of every engine that could run the model.
+        read_with: versions of the engines.
+        sandbox: what bound the process that raced them.
+    """
+
+    engine: str
+    signatures: dict[str, Signature]
+    reason: str
+    batch_note: str
+    timings: tuple[EngineTiming, ...]
+    read_with: dict[str, str]
+    sandbox: tuple[str, ...] = ()
+
+
 class Failure(Struct, frozen=True, tag="failure"):
     """A `MaasError` on its way to the parent."""
 
@@ -96,7 +150,7 @@ class Failure(Struct, frozen=True, tag="failure"):
     message: str
 
 
-Message = Progress | Finding | Failure
+Message = Bound | Progress | Finding | Raced | Failure
 
 
 def write_message(stream: BinaryIO, message: Message) -> None:

@@ -1,4 +1,4 @@
-"""Examines an ONNX model: scan, signature, proof, timing. Runs in the child."""
+"""Examines an ONNX model: scan, signature, proof. Runs in the child; `race` times the engines."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import msgspec
 import numpy as np
 
 from maas.core.errors import MaasError, invalid
-from maas.core.ports import Artifact, Device
+from maas.core.ports import Artifact
 from maas.core.records import Parity
 from maas.core.signature import DEFAULT_SIGNATURE, Signature
 from maas.core.tensor import DType, Tensors, TensorSpec
-from maas.publish.batch import BatchProof, prove_batched, take
+from maas.publish.batch import BatchProof, prove_batched
 from maas.publish.compare import compare, distinct_answers
 from maas.publish.external_data import check_external_data
 from maas.publish.messages import Emit, Finding, Job
@@ -30,9 +30,9 @@ from maas.publish.onnx_graph import (
 )
 from maas.publish.onnx_samples import draw_inputs
 from maas.publish.sample_file import read_sample
-from maas.publish.timing import BATCH, time_engine
+from maas.publish.tensorfile import ANSWERS, SAMPLES, write_tensors
 from maas.publish.versions import read_with
-from maas.runtimes.onnx import OnnxRuntime, OnnxServable, open_session
+from maas.runtimes.onnx import OnnxServable, open_session
 from maas.runtimes.text import to_str
 
 ROWS = 64
@@ -69,33 +69,24 @@ def examine_onnx(job: Job, emit: Emit) -> Finding:
     signature = Signature(DEFAULT_SIGNATURE, inputs, outputs, batched=False)
     artifact = Artifact(job.artifact, entry, "onnx", {DEFAULT_SIGNATURE: signature})
     emit("prove", "running it", 0.5)
-    servable = OnnxServable(open_session(artifact.file), artifact.signatures)
+    sessions = {DEFAULT_SIGNATURE: open_session(artifact.file, job.threads)}
+    servable = OnnxServable(sessions, artifact.signatures)
     rows, source_of_rows = _rows(job, servable, inputs, symbols)
     warnings = _behaviour(servable, rows, source_of_rows)
     proof = _prove_batch(servable, inputs, rows)
     answers = servable.infer(DEFAULT_SIGNATURE, rows)
+    servable.close()
     signature = Signature(
         DEFAULT_SIGNATURE, inputs, _shapes(outputs, answers, proof.batched), proof.batched
     )
     parity = _parity(file, answers, rows, labels, source_of_rows) if labels else None
-
-    emit("time", "timing it", 0.85)
-    one = take(rows, slice(0, 1)) if proof.batched else rows
-    many = _repeat(rows) if proof.batched else None
-    timing = time_engine(
-        "onnx",
-        lambda: servable.infer(DEFAULT_SIGNATURE, one),
-        None if many is None else lambda: servable.infer(DEFAULT_SIGNATURE, many),
-    )
-    servable.close()
-    signatures = {DEFAULT_SIGNATURE: signature}
-    # What was proved is what will be loaded: through the runtime, with the final signature.
-    OnnxRuntime().load(Artifact(job.artifact, entry, "onnx", signatures), Device()).close()
+    write_tensors(Path(job.work) / SAMPLES, {DEFAULT_SIGNATURE: rows})
+    write_tensors(Path(job.work) / ANSWERS, {DEFAULT_SIGNATURE: answers})
     return Finding(
         engine="onnx",
         format="onnx",
         entry=entry,
-        signatures=signatures,
+        signatures={DEFAULT_SIGNATURE: signature},
         lowered=False,
         reason=(
             "published as ONNX; its ZipMap was taken off, so that scores come out as a tensor"
@@ -106,7 +97,7 @@ def examine_onnx(job: Job, emit: Emit) -> Finding:
         read_with=read_with("onnxruntime", "onnx"),
         parity=parity,
         batch_note=proof.note,
-        timings=(timing,),
+        timings=(),
         warnings=warnings,
     )
 
@@ -273,7 +264,3 @@ def _parity(
 def _as_text(tensors: Tensors) -> dict[str, np.ndarray]:
     return {n: to_str(n, a) if a.dtype == object else a for n, a in tensors.items()}
 
-
-def _repeat(rows: Tensors) -> dict[str, np.ndarray]:
-    """`BATCH` rows made of those there are."""
-    return {name: array[np.arange(BATCH) % len(array)] for name, array in rows.items()}

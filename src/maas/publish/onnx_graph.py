@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,20 @@ def read_model(path: Path) -> Any:
     return model
 
 
+def nodes_of(model: Any) -> Iterator[Any]:
+    """Every NodeProto: of the graph, of functions, and of the graphs inside nodes."""
+    pending = list(model.graph.node)
+    for function in model.functions:
+        pending.extend(function.node)
+    while pending:
+        node = pending.pop()
+        yield node
+        for attribute in node.attribute:
+            pending.extend(attribute.g.node)
+            for graph in attribute.graphs:
+                pending.extend(graph.node)
+
+
 def check_operators(model: Any) -> None:
     """Refuses operators that are not ONNX Runtime's, and those that open files.
 
@@ -71,19 +86,11 @@ def check_operators(model: Any) -> None:
     """
     own = {(function.domain, function.name) for function in model.functions}
     strangers: set[str] = set()
-    pending = list(model.graph.node)
-    for function in model.functions:
-        pending.extend(function.node)
-    while pending:
-        node = pending.pop()
+    for node in nodes_of(model):
         if node.op_type in FILE_OPERATORS:
             raise invalid(f"the model uses operator {node.op_type!r}, which opens a file")
         if node.domain not in DOMAINS and (node.domain, node.op_type) not in own:
             strangers.add(f"{node.domain[:60]}::{node.op_type[:60]}")
-        for attribute in node.attribute:
-            pending.extend(attribute.g.node)
-            for graph in attribute.graphs:
-                pending.extend(graph.node)
     if strangers:
         raise invalid(
             f"the model uses custom operators that ONNX Runtime does not have: "

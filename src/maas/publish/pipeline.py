@@ -1,4 +1,9 @@
-"""From an upload to a version: detect → (in the child: scan … time) → commit.
+"""From an upload to a version.
+
+    detect ─▶ first child: scan, inspect, lower, prove ─▶ vet ─▶ second child: race ─▶ commit
+
+The first child opens what was published and may run its code; the second holds engines only, and
+tries those that can run an ONNX form. Neither is believed where it counts.
 
 A version is READY with its report or it does not exist: on any failure the staging folder goes.
 """
@@ -6,29 +11,26 @@ A version is READY with its report or it does not exist: on any failure the stag
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from maas.core.errors import ErrorKind, MaasError
 from maas.core.identity import check_publish_name
-from maas.core.ports import Artifact, Runtime
-from maas.core.records import PublishOptions, Report, VersionRecord
-from maas.publish.child_process import run_child
-from maas.publish.detect import Detected, detect
-from maas.publish.messages import Emit, Finding, Job
+from maas.core.ports import Runtime
+from maas.core.records import PublishOptions, VersionRecord
+from maas.publish.detect import detect
+from maas.publish.engines import check_engine
+from maas.publish.examination import Examination
+from maas.publish.messages import Emit
 from maas.publish.uploads import (
     ARTIFACT,
-    WORK,
     Upload,
     clear_rest,
     digest_of,
     fingerprint_of,
-    keep_original,
-    size_of,
 )
 from maas.registry.catalog import Registry
 from maas.registry.drafts import VersionDraft, check_options
 from maas.runtimes.wording import one_sentence
-from maas.settings import MIB, PublishSettings
+from maas.settings import PublishSettings
 
 
 def publish(
@@ -66,14 +68,16 @@ def publish(
         check_publish_name(name)
         check_options(options)
         emit("detect", f"recognising {_short(upload.filename)}", 0.02)
-        detected = detect(upload.path, upload.filename)
+        detected = detect(upload.path, upload.filename, options.trust)
         digest = digest_of(upload.path)
-        fingerprint = fingerprint_of(digest, upload.sample, options)
+        fingerprint = fingerprint_of(digest, upload.sample, options, upload.code)
         existing = registry.find(name, fingerprint)
         if existing is not None:
             return existing, False
-        finding = _examine(upload, detected, options, settings, emit)
-        report = _report(finding, detected, runtimes, upload.staged / ARTIFACT)
+        check_engine(options.engine, detected.format, runtimes)
+        examination = Examination(detected, runtimes, options, settings, name, emit)
+        finding = examination.run(upload)
+        report = examination.report(finding, upload.staged / ARTIFACT)
         emit("commit", "storing the version", 0.95)
         clear_rest(upload.staged)
         draft = VersionDraft(
@@ -100,64 +104,3 @@ def publish(
 
 def _short(filename: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in filename)[-80:]
-
-
-def _examine(
-    upload: Upload,
-    detected: Detected,
-    options: PublishOptions,
-    settings: PublishSettings,
-    emit: Emit,
-) -> Finding:
-    kept = keep_original(upload)
-    artifact = upload.staged / ARTIFACT
-    artifact.mkdir(mode=0o700)
-    work = upload.staged / WORK
-    work.mkdir(mode=0o700)
-    sample = upload.sample
-    job = Job(
-        format=detected.format,
-        source=str(kept),
-        entry=detected.entry if kept.is_dir() else "",
-        sample=str(sample) if sample is not None else "",
-        sample_name=sample.name if sample is not None else "",
-        code=str(upload.code) if upload.code is not None else "",
-        artifact=str(artifact),
-        work=str(work),
-        samples=settings.samples,
-        threads=settings.threads,
-        trust=options.trust,
-        engine=options.engine,
-        cpu_s=int(settings.inspect_s) + 1,
-        # A lowered form may be larger than its source, a tree in text for one.
-        file_bytes=16 * (size_of(kept.parent)) + 256 * MIB,
-    )
-    return run_child(job, settings, emit)
-
-
-def _report(
-    finding: Finding, detected: Detected, runtimes: Mapping[str, Runtime], folder: Path
-) -> Report:
-    runtime = runtimes.get(finding.engine)
-    if runtime is None:
-        raise MaasError(
-            ErrorKind.FAILED_PRECONDITION,
-            f"the runtime {finding.engine!r} is not installed; reinstall maas-server",
-        )
-    artifact = Artifact(str(folder), finding.entry, finding.format, finding.signatures)
-    return Report(
-        format=detected.format,
-        engine=finding.engine,
-        platform=runtime.platform,
-        host=runtime.host,
-        lowered=finding.lowered,
-        reason=finding.reason,
-        written_with=finding.written_with,
-        read_with=finding.read_with,
-        parity=finding.parity,
-        batch_note=finding.batch_note,
-        timings=finding.timings,
-        warnings=finding.warnings,
-        size_bytes=size_of(folder),
-        memory_bytes=runtime.estimate(artifact).memory_bytes,
-    )

@@ -27,7 +27,7 @@ def read_sample(
         path: the file.
         name: what the publisher called it; its ending says how it is read.
         specs: the inputs.
-        most: rows kept.
+        most: rows kept, evenly spaced over those given.
 
     Returns:
         Arrays [rows, …] of the specs' dtypes.
@@ -65,11 +65,18 @@ def _fit(spec: TensorSpec, columns: dict[str, Any], most: int) -> np.ndarray:
         array = array.astype(spec.dtype.numpy)
     if array.ndim == 2 and len(spec.shape) == 1 and array.shape[1] == 1:
         array = array[:, 0]
-    if array.ndim != len(spec.shape) or not len(array):
+    if array.ndim != len(spec.shape) or not array.size:
         raise ValueError("rank")
     if any(want not in (None, got) for want, got in zip(spec.shape, array.shape, strict=True)):
         raise ValueError("shape")
-    return array if spec.shape[0] is not None else array[:most]
+    return array[spread(len(array), most)] if spec.shape[:1] == (None,) else array
+
+
+def spread(rows: int, most: int) -> np.ndarray:
+    """Indices of at most `most` rows over all of them: data is often sorted by its class."""
+    if rows <= most:
+        return np.arange(rows)
+    return np.linspace(0, rows - 1, most).astype(np.int64)
 
 
 def _npy(path: Path, specs: tuple[TensorSpec, ...]) -> dict[str, Any]:
@@ -82,9 +89,13 @@ def _npy(path: Path, specs: tuple[TensorSpec, ...]) -> dict[str, Any]:
 def _npz(path: Path, specs: tuple[TensorSpec, ...]) -> dict[str, Any]:
     with np.load(path, allow_pickle=False) as archive:
         arrays = {name: archive[name] for name in archive.files}
-    if len(arrays) == 1 and len(specs) == 1:
-        return {specs[0].name: next(iter(arrays.values()))}
-    return arrays
+    if len(specs) != 1 or specs[0].name in arrays:
+        return arrays
+    columns = list(arrays.values())
+    if len(specs[0].shape) == 2 and all(column.ndim == 1 for column in columns):
+        # A DataFrame's columns, for a model that takes them as one matrix.
+        return {specs[0].name: np.stack(columns, axis=1)}
+    return {specs[0].name: columns[0]} if len(columns) == 1 else arrays
 
 
 def _json(path: Path, specs: tuple[TensorSpec, ...]) -> dict[str, Any]:

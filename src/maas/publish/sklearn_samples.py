@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 from msgspec import Struct
 
+from maas.core.errors import invalid
 from maas.core.tensor import DType
 from maas.publish.batch import take
 from maas.publish.draw_rows import draw_rows
 from maas.publish.draw_text import draw_table, draw_texts, draw_words
-from maas.publish.sample_file import read_sample
+from maas.publish.sample_file import read_sample, spread
+from maas.publish.sample_table import read_table
 from maas.publish.sklearn_signature import input_specs
-from maas.runtimes.estimator import Layout
+from maas.runtimes.estimator import Column, Layout
 from maas.runtimes.text import to_bytes
 
 FEWEST = 256
@@ -72,10 +74,42 @@ def given_samples(path: Path, name: str, layout: Layout, most: int) -> Samples:
     Raises:
         MaasError: INVALID_ARGUMENT where they do not fit the model.
     """
-    exact = read_sample(path, name, input_specs(layout, DType.FP64), most)
+    exact = _by_column(path, name, layout, most)
+    if exact is None:
+        exact = read_sample(path, name, input_specs(layout, DType.FP64), most)
     return Samples(_rounded(exact), exact, "given")
+
+
+def _by_column(path: Path, name: str, layout: Layout, most: int) -> dict[str, np.ndarray] | None:
+    """The rows of a table, by the names of the columns that the model was fitted with.
+
+    None where the model knows no names, or the file has others.
+    """
+    names = tuple(column.name for column in layout.columns) or layout.names
+    if not names:
+        return None
+    table = read_table(path, name)
+    if not isinstance(table, dict) or not set(names) <= set(table):
+        return None
+    rows = spread(len(table[names[0]]), most)
+    columns = {name: table[name][rows] for name in names}
+    if layout.columns:
+        return {c.name: _cells(c, columns[c.name]) for c in layout.columns}
+    if layout.kind == "words":
+        return {"x": to_bytes(np.stack([a.astype(object) for a in columns.values()], axis=1))}
+    if any(array.dtype == object for array in columns.values()):
+        return None
+    return {"x": np.stack([a.astype(np.float64) for a in columns.values()], axis=1)}
+
+
+def _cells(column: Column, values: np.ndarray) -> np.ndarray:
+    if column.text:
+        return to_bytes(values.astype(object))
+    if values.dtype == object:
+        raise invalid(f"the sample's column {column.name!r} holds texts; expected numbers")
+    return values.astype(np.int64 if column.integer else np.float64)
 
 
 def _rounded(exact: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     with np.errstate(over="ignore"):
-        return {n: a if a.dtype == object else a.astype(np.float32) for n, a in exact.items()}
+        return {n: a.astype(np.float32) if a.dtype.kind == "f" else a for n, a in exact.items()}

@@ -9,7 +9,10 @@ import numpy as np
 from maas.core.errors import ErrorKind, MaasError, invalid
 from maas.core.signature import DEFAULT_SIGNATURE, Signature
 from maas.core.tensor import DType, Tensors, TensorSpec
-from maas.runtimes.estimator import Layout, kind_of
+from maas.runtimes.estimator import Column, Layout, kind_of
+
+MOST_NAMES = 1000
+"""Columns beyond which their names are left out: every answer about the model repeats them."""
 
 
 def input_specs(layout: Layout, number: DType) -> tuple[TensorSpec, ...]:
@@ -24,9 +27,9 @@ def input_specs(layout: Layout, number: DType) -> tuple[TensorSpec, ...]:
     """
     if layout.kind == "text":
         return (TensorSpec("text", DType.BYTES, (None,)),)
-    if layout.kind == "columns":
+    if layout.kind in ("columns", "frame"):
         return tuple(
-            TensorSpec(column.name, DType.BYTES if column.text else number, (None,))
+            TensorSpec(column.name, _column_dtype(column, number), (None,))
             for column in layout.columns
         )
     if layout.width is None:
@@ -36,7 +39,14 @@ def input_specs(layout: Layout, number: DType) -> tuple[TensorSpec, ...]:
             "put it into a pipeline that does, such as one that begins with a StandardScaler",
         )
     dtype = DType.BYTES if layout.kind == "words" else number
-    return (TensorSpec("x", dtype, (None, layout.width)),)
+    names = layout.names if 0 < len(layout.names) <= MOST_NAMES else None
+    return (TensorSpec("x", dtype, (None, layout.width), names),)
+
+
+def _column_dtype(column: Column, number: DType) -> DType:
+    if column.text:
+        return DType.BYTES
+    return DType.INT64 if column.integer else number
 
 
 def sklearn_signature(estimator: Any, layout: Layout, answers: Tensors, number: DType) -> Signature:

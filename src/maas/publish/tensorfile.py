@@ -12,6 +12,10 @@ from msgspec import Struct
 from maas.core.errors import invalid
 from maas.core.tensor import DType, Tensors
 
+SAMPLES = "samples.msgpack"
+"""In the work folder of a job: what the model was tried on."""
+ANSWERS = "answers.msgpack"
+"""Beside it: what the original answered."""
 MOST_BYTES = 2 << 30
 
 

@@ -61,11 +61,19 @@ def digest_of(path: Path) -> str:
     return f"sha256:{tree.hexdigest()}"
 
 
-def fingerprint_of(digest: str, sample: Path | None, options: PublishOptions) -> str:
-    """The same for the same bytes, sample and options, and for nothing else."""
+def fingerprint_of(
+    digest: str, sample: Path | None, options: PublishOptions, code: Path | None = None
+) -> str:
+    """The same for the same bytes, sample, options and code, and for nothing else.
+
+    Raises:
+        MaasError: INVALID_ARGUMENT for a code folder that holds anything but files and folders.
+    """
     said = msgspec.json.encode(options, order="deterministic")
     given = _file_digest(sample) if sample is not None else ""
-    return hashlib.sha256(f"{digest}\0{given}\0".encode() + said).hexdigest()
+    # Nothing is added where there is no code: versions published before keep their fingerprint.
+    modules = f"{digest_of(code)}\0" if code is not None else ""
+    return hashlib.sha256(f"{digest}\0{given}\0{modules}".encode() + said).hexdigest()
 
 
 def keep_original(upload: Upload) -> Path:

@@ -26,12 +26,23 @@ METHODS = {
 """Output name → the estimator's method that gives it."""
 
 
+LIBRARIES = frozenset({"sklearn", "xgboost", "lightgbm", "catboost"})
+
+
 class Column(Struct, frozen=True):
-    """One column of a table of mixed types: its position in the table the model was fitted on."""
+    """One column of a table of mixed types.
+
+    Args:
+        name: its own.
+        position: in the table that the model was fitted on.
+        text: whether it holds strings.
+        integer: whether it holds whole numbers, and is to stay so.
+    """
 
     name: str
     position: int
     text: bool
+    integer: bool = False
 
 
 class Layout(Struct, frozen=True):
@@ -39,13 +50,14 @@ class Layout(Struct, frozen=True):
 
     Args:
         kind: `numbers` (a matrix of floats), `text` (one text a row), `words` (a matrix of
-            strings), `columns` (a table of numbers and strings, one input a column).
+            strings), `columns` (a table of numbers and strings, one input a column), `frame`
+            (the same, as a pandas DataFrame, for code that asks for columns by name).
         width: columns of the matrix; None where the estimator does not say.
         columns: of a table, those the model looks at.
         names: what the columns of a matrix were called when it was fitted.
     """
 
-    kind: Literal["numbers", "text", "words", "columns"]
+    kind: Literal["numbers", "text", "words", "columns", "frame"]
     width: int | None
     columns: tuple[Column, ...] = ()
     names: tuple[str, ...] = ()
@@ -60,6 +72,9 @@ def kind_of(estimator: Any) -> Kind:
     from sklearn import base
 
     if hasattr(estimator, "predict"):
+        if not hasattr(estimator, "__sklearn_tags__"):  # somebody's own class
+            scores = hasattr(estimator, "predict_proba") or hasattr(estimator, "classes_")
+            return "classifier" if scores else "regressor"
         if base.is_classifier(estimator):
             return "classifier"
         if base.is_outlier_detector(estimator):
@@ -94,7 +109,7 @@ def first_steps(estimator: Any) -> Iterator[Any]:
     """The estimators that see the caller's rows as they came."""
     name = type(estimator).__name__
     if name == "Pipeline":
-        steps = [step for _, step in estimator.steps if step not in (None, "passthrough")]
+        steps = [step for _, step in estimator.steps if not _is_nothing(step)]
         if steps:
             yield from first_steps(steps[0])
     elif name == "FeatureUnion":
@@ -105,6 +120,23 @@ def first_steps(estimator: Any) -> Iterator[Any]:
         yield from first_steps(estimator.best_estimator_)
     else:
         yield estimator
+
+
+def is_stock(part: Any) -> bool:
+    """Whether a part is a library's own, all of whose behaviour is written in its parameters."""
+    library = type(part).__module__.partition(".")[0] in LIBRARIES
+    return library and getattr(part, "func", None) is None
+
+
+def entry_parts(estimator: Any) -> Iterator[Any]:
+    """The parts that see the caller's rows as they came, inside `ColumnTransformer`s as well."""
+    for first in first_steps(estimator):
+        if type(first).__name__ == "ColumnTransformer":
+            for _, inner, _ in first.transformers_:
+                if not isinstance(inner, str):
+                    yield from entry_parts(inner)
+        else:
+            yield first
 
 
 def layout_of(estimator: Any) -> Layout:
@@ -169,7 +201,7 @@ def rows_for(layout: Layout, inputs: Tensors) -> Any:
         inputs: `text` BYTES [n]; or `x` [n, width]; or one [n] for each column of the layout.
 
     Returns:
-        A list of str, a float64 or object matrix [n, width].
+        A list of str, a float64 or object matrix [n, width], a DataFrame.
     """
     if layout.kind == "text":
         return to_str("text", inputs["text"]).tolist()
@@ -177,14 +209,22 @@ def rows_for(layout: Layout, inputs: Tensors) -> Any:
         return to_str("x", inputs["x"])
     if layout.kind == "numbers":
         return inputs["x"].astype(np.float64)
+    if layout.kind == "frame":
+        import pandas as pd
+
+        return pd.DataFrame({c.name: _cells(c, inputs[c.name]) for c in layout.columns})
     first = inputs[layout.columns[0].name]
     table = np.empty((len(first), layout.width or len(layout.columns)), dtype=object)
     for column in layout.columns:
-        values = inputs[column.name]
-        table[:, column.position] = (
-            to_str(column.name, values) if column.text else values.astype(np.float64)
-        )
+        table[:, column.position] = _cells(column, inputs[column.name])
     return table
+
+
+def _cells(column: Column, values: np.ndarray) -> np.ndarray:
+    """A column's values as the estimator was fitted on them: str, int64 or float64."""
+    if column.text:
+        return to_str(column.name, values)
+    return values.astype(np.int64 if column.integer else np.float64)
 
 
 def answer(estimator: Any, names: tuple[str, ...], rows: Any) -> dict[str, np.ndarray]:
@@ -210,6 +250,10 @@ def as_tensor(value: np.ndarray, spec: TensorSpec) -> np.ndarray:
         return value.astype(spec.dtype.numpy, copy=False)
     except (TypeError, ValueError):
         raise invalid(f"the model's {spec.name!r} for these rows is not {spec.dtype}") from None
+
+
+def _is_nothing(step: Any) -> bool:
+    return step is None or (isinstance(step, str) and step == "passthrough")
 
 
 def _is_vectoriser(step: Any) -> bool:

@@ -1,23 +1,26 @@
 """ONNX through ONNX Runtime on the CPU.
 
 An artifact's folder holds the model and, where it has them, its external data files. Publishing
-has checked that external data stays inside that folder (`maas.publish.external_data`).
+has checked that external data stays inside that folder (`maas.publish.external_data`). A model of
+several signatures is a file for each, `<signature>.onnx`, beside the entry.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from maas.core.errors import ErrorKind, MaasError, invalid
 from maas.core.ports import Artifact, Device, Resources
-from maas.core.signature import Signature
+from maas.core.signature import DEFAULT_SIGNATURE, Signature
 from maas.core.tensor import DType, Tensors
 from maas.runtimes.text import to_bytes, to_str
 from maas.runtimes.wording import one_sentence
 
 MIB = 1 << 20
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 
 class OnnxRuntime:
@@ -45,18 +48,26 @@ class OnnxRuntime:
             MaasError: FAILED_PRECONDITION where ONNX Runtime cannot open the model.
         """
         try:
-            session = open_session(artifact.file, device.threads)
+            sessions = {
+                name: open_session(file, device.threads)
+                for name, file in files_of(artifact).items()
+            }
         except MaasError as error:
             raise MaasError(ErrorKind.FAILED_PRECONDITION, error.message) from error
-        return OnnxServable(session, artifact.signatures)
+        return OnnxServable(sessions, artifact.signatures)
 
 
 class OnnxServable:
-    """A loaded ONNX model."""
+    """A loaded ONNX model.
 
-    def __init__(self, session: Any, signatures: Mapping[str, Signature]):
+    Args:
+        sessions: an `onnxruntime.InferenceSession` for each signature.
+        signatures: what they take and give.
+    """
+
+    def __init__(self, sessions: Mapping[str, Any], signatures: Mapping[str, Signature]):
         self._signatures = dict(signatures)
-        self._run = session.run
+        self._runs = {name: session.run for name, session in sessions.items()}
         self._refusals = _refusals()
         # The names are looked up once: infer() is on the path of every call.
         self._outputs = {n: [o.name for o in s.outputs] for n, s in signatures.items()}
@@ -80,7 +91,7 @@ class OnnxServable:
             inputs = {**inputs, **{name: to_str(name, inputs[name]) for name in text}}
         names = self._outputs[signature]
         try:
-            outputs = dict(zip(names, self._run(names, inputs), strict=True))
+            outputs = dict(zip(names, self._runs[signature](names, inputs), strict=True))
         except self._refusals as error:
             raise invalid(f"the model refused these values: {one_sentence(error)}") from error
         except MemoryError as error:
@@ -92,8 +103,27 @@ class OnnxServable:
         return outputs
 
     def close(self) -> None:
-        """Gives the session back; it holds no thread of its own when `threads` is 1."""
-        del self._run
+        """Gives the sessions back; they hold no thread of their own when `threads` is 1."""
+        self._runs.clear()
+
+
+def files_of(artifact: Artifact) -> dict[str, Path]:
+    """The ONNX file of each signature: the entry where there is one, else `<signature>.onnx`.
+
+    Raises:
+        MaasError: FAILED_PRECONDITION for a name that is no plain file name.
+    """
+    names = list(artifact.signatures) or [DEFAULT_SIGNATURE]
+    if len(names) == 1:
+        return {names[0]: artifact.file}
+    for name in names:
+        if not _FILE_NAME.fullmatch(name):
+            raise MaasError(
+                ErrorKind.FAILED_PRECONDITION,
+                f"signature {name[:60]!r} cannot name a file; expected letters, digits, '_', '-' "
+                "and '.', a letter, digit or '_' first",
+            )
+    return {name: artifact.file.parent / f"{name}.onnx" for name in names}
 
 
 def open_session(model: Path | bytes, threads: int = 1) -> Any:

@@ -11,7 +11,14 @@ from maas.core.errors import ErrorKind, MaasError, invalid
 from maas.core.ports import Artifact, Device, Resources
 from maas.core.signature import Signature
 from maas.core.tensor import Tensors
-from maas.runtimes.estimator import answer, as_tensor, by_position, layout_of, rows_for
+from maas.runtimes.estimator import (
+    Layout,
+    answer,
+    as_tensor,
+    by_position,
+    layout_of,
+    rows_for,
+)
 from maas.runtimes.skops_types import load_skops
 from maas.runtimes.wording import one_sentence
 
@@ -47,14 +54,27 @@ class SklearnRuntime:
 
 
 class SklearnServable:
-    """A loaded estimator."""
+    """A loaded estimator.
 
-    def __init__(self, estimator: Any, signatures: Mapping[str, Signature], threads: int):
+    Args:
+        estimator: fitted.
+        signatures: what publishing found.
+        threads: of one call.
+        layout: how it wants its rows; None where it says so itself.
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        signatures: Mapping[str, Signature],
+        threads: int,
+        layout: Layout | None = None,
+    ):
         from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # has no stubs
 
         self._signatures = dict(signatures)
-        self._layout = layout_of(estimator)
-        self._estimator = by_position(estimator)
+        self._layout = layout or layout_of(estimator)
+        self._estimator = estimator if self._layout.kind == "frame" else by_position(estimator)
         # BLAS and OpenMP pools belong to the process, which is this model's own.
         self._limits = threadpool_limits(limits=threads)
 

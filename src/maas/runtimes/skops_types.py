@@ -6,8 +6,7 @@ ufuncs, SciPy's ufuncs and sparse matrices, scikit-learn's public estimators and
 None of them runs a function that the file chooses. `functools.partial`, `operator.*`, bound
 methods and plain functions are not trusted, and are not listed here either.
 
-The types below are what common estimators need beyond that. Each was read for what its
-construction does: they are plain data with methods of scikit-learn's own. Some hold indices that
+`maas.core.reviewed` lists what common estimators need beyond that. Some of it holds indices that
 compiled code follows unchecked; `maas.runtimes.soundness` checks or rebuilds those after loading.
 """
 
@@ -18,44 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from maas.core.errors import ErrorKind, MaasError, invalid
+from maas.core.reviewed import REVIEWED
 from maas.runtimes.wording import one_sentence
-
-REVIEWED = (
-    # Indices followed by compiled code: checked by soundness.
-    "sklearn.tree._tree.Tree",
-    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-    # Indices followed by compiled code: thrown away and rebuilt from the points by soundness.
-    "sklearn.neighbors._kd_tree.KDTree",
-    "sklearn.neighbors._ball_tree.BallTree",
-    "sklearn.metrics._dist_metrics.EuclideanDistance64",
-    "sklearn.metrics._dist_metrics.ManhattanDistance64",
-    "sklearn.metrics._dist_metrics.ChebyshevDistance64",
-    "sklearn.metrics._dist_metrics.MinkowskiDistance64",
-    # Indices followed by compiled code: checked by soundness.
-    "scipy.sparse._csr.csr_array",
-    "scipy.sparse._csr.csr_matrix",
-    # Plain Python over NumPy arrays.
-    "numpy.dtype",
-    "sklearn.utils._bunch.Bunch",
-    "sklearn.calibration._CalibratedClassifier",
-    "sklearn.calibration._SigmoidCalibration",
-    "sklearn.calibration._TemperatureScaling",
-    "sklearn.gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace",
-    "sklearn.gaussian_process.kernels.CompoundKernel",
-    "sklearn.gaussian_process.kernels.ConstantKernel",
-    "sklearn.gaussian_process.kernels.DotProduct",
-    "sklearn.gaussian_process.kernels.ExpSineSquared",
-    "sklearn.gaussian_process.kernels.Exponentiation",
-    "sklearn.gaussian_process.kernels.Matern",
-    "sklearn.gaussian_process.kernels.Product",
-    "sklearn.gaussian_process.kernels.RBF",
-    "sklearn.gaussian_process.kernels.RationalQuadratic",
-    "sklearn.gaussian_process.kernels.Sum",
-    "sklearn.gaussian_process.kernels.WhiteKernel",
-    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
-    "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
-)
-"""Full names, never taken from a file."""
 
 INSTALL = "pip install 'maas-server[sklearn]'"
 

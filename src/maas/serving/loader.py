@@ -16,6 +16,7 @@ import logging
 import resource
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
@@ -26,8 +27,10 @@ from maas.core.signature import Signature
 from maas.core.tensor import DType, Tensors
 from maas.runtimes.wording import one_sentence
 from maas.serving.batcher import Batcher
+from maas.serving.confined import ConfinedServable
 from maas.serving.messages import Failed, FromProcess, Ready, Unloaded
 from maas.serving.plan import Plan, VersionPlan
+from maas.serving.workerprocess import Bounds
 from maas.settings import ServingSettings
 from maas.telemetry.metrics import Metrics
 
@@ -45,6 +48,8 @@ class Loader:
         settings: threads and batch rows.
         metrics: handed to the batchers.
         say: tells control.
+        scratch: a folder for the temporary ones of workers.
+        lost: called with the reason when the worker of a loaded version has ended by itself.
     """
 
     def __init__(
@@ -54,12 +59,16 @@ class Loader:
         settings: ServingSettings,
         metrics: Metrics,
         say: Callable[[FromProcess], None],
+        scratch: Path,
+        lost: Callable[[str], None],
     ):
         self._host_id = host_id
         self._runtime_for = runtime_for
         self._settings = settings
         self._metrics = metrics
         self._say = say
+        self._scratch = scratch
+        self._lost = lost
         self._loaded: dict[tuple[str, int], tuple[Batcher, Ready]] = {}
         self._failed: dict[tuple[str, int], Failed] = {}
 
@@ -100,10 +109,7 @@ class Loader:
         before = resident_bytes()
         servable: Servable | None = None
         try:
-            servable = self._runtime_for(version.runtime).load(
-                Artifact(version.path, version.entry, version.format, version.signatures),
-                Device(threads=self._settings.threads),
-            )
+            servable = self._open(servable_id, version)
             for signature in version.signatures.values():
                 warm_up(servable, signature)
         except Exception as error:
@@ -129,10 +135,26 @@ class Loader:
             self._metrics,
         )
         took = time.monotonic() - started
-        ready = Ready(*key, max(resident_bytes() - before, 0), took)
+        memory = max(resident_bytes() - before, 0)
+        if isinstance(servable, ConfinedServable):
+            memory += servable.memory_bytes
+            servable.on_death(self._lost)
+        ready = Ready(*key, memory, took)
         self._loaded[key] = (batcher, ready)
         log.info("%s is ready after %.3f s", servable_id, took, extra=extra)
         self._say(ready)
+
+    def _open(self, servable_id: ServableId, version: VersionPlan) -> Servable:
+        """Loads a version here, or in a worker where it can carry code."""
+        runtime = self._runtime_for(version.runtime)
+        artifact = Artifact(version.path, version.entry, version.format, version.signatures)
+        device = Device(threads=self._settings.threads)
+        if not runtime.confined:
+            return runtime.load(artifact, device)
+        bounds = Bounds(self._settings.worker_bytes, self._settings.worker_threads)
+        return ConfinedServable(
+            version.runtime, artifact, device, bounds, self._scratch, str(servable_id)
+        )
 
     def _unload(self, key: tuple[str, int]) -> None:
         batcher, _ = self._loaded.pop(key)

@@ -24,7 +24,7 @@ from maas.core.identity import ServableId
 from maas.core.records import ModelRecord
 from maas.core.states import ServableState
 from maas.serving.fleet import Fleet, HostSpec
-from maas.serving.messages import Changed, Failed, Lost, Overdue, Ready, Unloaded, Want
+from maas.serving.messages import Changed, Ending, Failed, Lost, Overdue, Ready, Unloaded, Want
 from maas.serving.plan import write_plan
 from maas.serving.planning import Catalogue, build_plan, snapshots
 from maas.serving.policy import (
@@ -199,13 +199,17 @@ class Manager:
             assert self._fleet is not None
             await self._fleet.kill(host.id)
 
+    def on_ending(self, host_id: str, message: Ending) -> None:
+        """A host says why it ends; its exit may have been seen already."""
+        self._roster.explain(host_id, message.incarnation, message.reason)
+
     def on_exit(self, host_id: str, reason: str, asked: bool) -> None:
         """A host process has ended; `reason` says how, as people read it."""
         host = self.hosts.get(host_id)
         if host is None:
             return
         host.running = False
-        host.last_exit = reason
+        reason = host.last_exit = host.last_words or reason
         held = sorted(
             (entry for entry in self.versions.values() if entry.host == host_id),
             key=lambda entry: entry.id,

@@ -84,6 +84,13 @@ class Overdue(Struct, frozen=True, tag="overdue"):
     version: int
 
 
+class Ending(Struct, frozen=True, tag="ending"):
+    """A host is about to end because its model's own process has; the reason says how."""
+
+    incarnation: int
+    reason: str
+
+
 class Stats(Struct, frozen=True, tag="stats"):
     """Everything a process has counted, cumulative."""
 
@@ -98,7 +105,7 @@ class Changed(Struct, frozen=True, tag="changed"):
     keys: int
 
 
-FromProcess = Hello | Ack | Ready | Failed | Unloaded | Want | Lost | Overdue | Stats
+FromProcess = Hello | Ack | Ready | Failed | Unloaded | Want | Lost | Overdue | Ending | Stats
 FromControl = Changed
 
 _encoder = msgspec.msgpack.Encoder()

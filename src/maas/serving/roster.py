@@ -107,6 +107,7 @@ class Roster:
         host.crashes = [*host.crashes[-9:], now]
         host.restart_at = now + restart_delay(host.crashes, now)
         host.incarnation += 1
+        host.last_words = ""
         # A host loads in this order, one after the other, and says when each is ready.
         loading = next((one for one in held if one.state is ServableState.LOADING), None)
         for entry in held:
@@ -122,6 +123,20 @@ class Roster:
                     entry.alone = True
             entry.recovering = entry.recovering or entry.state is ServableState.AVAILABLE
             self.set(entry, ServableState.LOADING, f"its process ended ({reason})")
+
+    def explain(self, host_id: str, incarnation: int, reason: str) -> None:
+        """Notes a host's own words on its end, which come before its exit is seen or after."""
+        host = self.hosts.get(host_id)
+        if host is None:
+            return
+        if incarnation == host.incarnation:
+            host.last_words = reason
+        elif incarnation == host.incarnation - 1:
+            host.last_exit = reason
+            for entry in self.versions.values():
+                if entry.host == host_id and entry.state is ServableState.LOADING:
+                    entry.reason = f"its process ended ({reason})"
+                    self.touch()
 
     def ended(self, entry: VersionEntry) -> None:
         """Notes that a version is gone from its host."""

@@ -44,6 +44,7 @@ class Router:
         self._incarnations: dict[str, int] = {}
         self._connecting: dict[str, asyncio.Task[None]] = {}
         self._lost_with: dict[str, int] = {}
+        self._reasons: dict[ServableId, str] = {}
         self._views: dict[ModelRef, ModelView] = {}
         self._known: dict[ServableId, HostReplica] = {}
         self._changed = asyncio.Event()
@@ -81,10 +82,20 @@ class Router:
         if tasks:
             await asyncio.wait(tasks, timeout=connect_s)
         self._plan = plan
+        self._note_reasons(plan)
         self._views.clear()
         self._known.clear()
         self._wake()
         await self._let_finish(plan)
+
+    def _note_reasons(self, plan: Plan) -> None:
+        """Keeps what the plans said last of each version: of one that serves again, too."""
+        reasons = {}
+        for name, model in plan.models.items():
+            for number, version in model.versions.items():
+                servable = ServableId(name, number)
+                reasons[servable] = version.reason or self._reasons.get(servable, "")
+        self._reasons = reasons
 
     async def _let_finish(self, plan: Plan) -> None:
         """Waits a moment for calls to versions that are about to go, before the plan is in force.
@@ -238,15 +249,20 @@ class Router:
                 if not replica.connected:
                     died.add(replica.life)
                 if len(died) > 1:
-                    raise MaasError(
-                        ErrorKind.UNAVAILABLE,
-                        f"the process of {call.servable} died twice while it worked on this call",
-                        retry_after_s=1.0,
-                    ) from None
+                    raise self._deadly(call) from None
                 # Either the host is gone or it lacks the version: the plan is about to change.
                 await asyncio.sleep(RECONNECT_S if replica.connected else 0)
                 if call.context.deadline <= time.monotonic():
                     raise self._too_late(call) from None
+
+    def _deadly(self, call: InferCall) -> MaasError:
+        said = self._reasons.get(call.servable)
+        return MaasError(
+            ErrorKind.UNAVAILABLE,
+            f"the process of {call.servable} died twice while it worked on this call"
+            + (f": {said}" if said else ""),
+            retry_after_s=1.0,
+        )
 
     async def _find(self, call: InferCall) -> HostReplica:
         """The replica of a version, once there is one; the next call finds it at once."""

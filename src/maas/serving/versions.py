@@ -90,6 +90,7 @@ class HostEntry:
         ready_at: when a version was last ready here, in this incarnation; None until then.
         empty_since: when it was left with nothing to hold; None while it holds something.
         last_exit: how it ended last.
+        last_words: what it said of that itself, in this incarnation.
         running: it has been asked for and has not ended.
     """
 
@@ -103,6 +104,7 @@ class HostEntry:
     ready_at: float | None = None
     empty_since: float | None = None
     last_exit: str = ""
+    last_words: str = ""
     running: bool = False
 
     def plan(self) -> HostPlan:

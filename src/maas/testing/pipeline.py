@@ -51,7 +51,8 @@ class FakePipeline:
         registry: where versions go.
 
     `go` holds every job back while it is clear; `running` counts those inside, `most` how many
-    there ever were at once.
+    there ever were at once; `options` and `code` are those of the last one, the code as contents
+    by path.
     """
 
     def __init__(self, registry: Registry):
@@ -61,6 +62,8 @@ class FakePipeline:
         self.go.set()
         self.running = 0
         self.most = 0
+        self.options = PublishOptions()
+        self.code: dict[str, bytes] = {}
 
     def __call__(
         self,
@@ -80,6 +83,8 @@ class FakePipeline:
         with self._lock:
             self.running += 1
             self.most = max(self.most, self.running)
+            self.options = options
+            self.code = _contents(received.code)
         try:
             emit("detect", f"reading {received.filename}", 0.1)
             self.go.wait()
@@ -127,3 +132,10 @@ class FakePipeline:
                 created_by=created_by,
             )
             return self._registry.commit(folder, draft), True
+
+
+def _contents(folder: Path | None) -> dict[str, bytes]:
+    if folder is None:
+        return {}
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}

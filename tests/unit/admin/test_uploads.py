@@ -157,7 +157,20 @@ async def test_layouts_that_are_refused(folder: Path, files: dict[str, bytes], w
     assert caught.value.kind is ErrorKind.INVALID_ARGUMENT
 
 
-@pytest.mark.parametrize("name", ["../evil", "/maas-evil", "model/../../evil"])
+async def test_code_is_a_folder_of_its_own(folder: Path) -> None:
+    files = {"model/a.pkl": b"m", "code/features.py": b"f", "code/pkg/__init__.py": b""}
+    received = await unpack(folder, files)
+    assert received.path == folder / "model" / "a.pkl"
+    assert received.code == folder / "code"
+    assert tree(received.code) == tree(folder / "code")
+    assert (received.code / "features.py").read_bytes() == b"f"
+
+
+async def test_no_code_is_none(folder: Path) -> None:
+    assert (await unpack(folder, {"model/a": b"x"})).code is None
+
+
+@pytest.mark.parametrize("name", ["../evil", "/maas-evil", "model/../../evil", "code/../../evil"])
 async def test_nothing_lands_outside(folder: Path, name: str) -> None:
     before = tree(folder.parent)
     with pytest.raises(MaasError):

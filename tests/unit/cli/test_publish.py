@@ -35,11 +35,13 @@ def test_every_flag_reaches_the_server(stub: Stub, maas: Any, model: Path, tmp_p
     card.write_text("# card")
     sample = tmp_path / "rows.csv"
     sample.write_text("1,2\n")
+    module = tmp_path / "features.py"
+    module.write_text("n = 1")
     result = maas(
         "publish", str(model), "--name", "iris", "--alias", "prod", "--alias", "best",
         "--description", "flowers", "--accuracy", "0.97", "--metric", "rmse=3.1",
         "--metric", "n=2", "--tag", "team=a=b", "--card", str(card), "--sample", str(sample),
-        "--no-promote",
+        "--no-promote", "--trust", "--engine", "openvino", "--code", str(module),
     )  # fmt: skip
     assert result.code == 0
     seen = stub.last("POST")
@@ -52,9 +54,25 @@ def test_every_flag_reaches_the_server(stub: Stub, maas: Any, model: Path, tmp_p
         ("alias", "prod"),
         ("alias", "best"),
         ("promote", "false"),
+        ("trust", "true"),
+        ("engine", "openvino"),
     ]
-    assert set(untar(seen.body)) == {"model/iris.onnx", "sample/rows.csv", "card/README.md"}
+    assert set(untar(seen.body)) == {
+        "model/iris.onnx",
+        "sample/rows.csv",
+        "card/README.md",
+        "code/features.py",
+    }
     assert "call iris:2" in result.out
+
+
+def test_code_without_trust_is_refused_before_anything_is_sent(
+    stub: Stub, maas: Any, model: Path
+) -> None:
+    result = maas("publish", str(model), "--code", str(model))
+    assert result.code == 2
+    assert "--trust" in result.err
+    assert not [path for path in stub.paths() if path.startswith("POST")]
 
 
 def test_the_same_again_says_so(stub: Stub, maas: Any, model: Path) -> None:

@@ -90,10 +90,17 @@ def test_publish_flags_go_on(executed: list[list[str]], maas: Any, tmp_path: Pat
     file.touch()
     flags = ["--name", "iris", "--alias", "prod", "--metric", "n=1", "--tag", "a=b",
              "--description", "-d", "--accuracy", "0.9", "--card", "/c", "--sample", "/s",
+             "--code", "/m.py", "--code", "/package", "--engine", "sklearn", "--trust",
              "--no-promote"]  # fmt: skip
     assert maas("serve", str(file), *flags).code == 0
     then = json.loads(executed[0][-1])
-    assert then[then.index("publish") + 1 : then.index("--wait-ready")] == flags
+    given = then[then.index("publish") + 1 : then.index("--wait-ready")]
+    assert sorted(given) == sorted(flags)
+    assert given[given.index("--engine") + 1] == "sklearn"
+    assert [given[i + 1] for i, each in enumerate(given) if each == "--code"] == [
+        "/m.py",
+        "/package",
+    ]
 
 
 def test_an_owners_key_of_the_environment_reaches_the_publish_but_no_command_line(

@@ -34,7 +34,7 @@ def test_a_version_is_a_number(number: object) -> None:
 
 
 def test_a_role_there_is_not_is_refused_with_those_there_are() -> None:
-    with pytest.raises(MaasError, match="owner, publisher, caller"):
+    with pytest.raises(MaasError, match="owner, operator, publisher, caller"):
         api.create_key("a", "root")
 
 

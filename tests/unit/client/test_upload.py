@@ -99,6 +99,48 @@ def test_the_same_files_give_the_same_bytes(tmp_path: Path) -> None:
     )
 
 
+def test_code_goes_below_code(tmp_path: Path) -> None:
+    file = tmp_path / "a.pkl"
+    file.write_bytes(b"a")
+    package = tmp_path / "features"
+    (package / "deep").mkdir(parents=True)
+    (package / "__pycache__").mkdir()
+    for name in ("__init__.py", "deep/words.txt", "__pycache__/x.pyc", ".hidden", "old.pyc"):
+        (package / name).write_text(name)
+    (tmp_path / "src" / ".venv").mkdir(parents=True)
+    (tmp_path / "src" / ".venv" / "site.py").touch()
+    (tmp_path / "src" / "helpers.py").write_text("h")
+    (tmp_path / "one.py").write_text("1")
+    trusted = PublishOptions(trust=True)
+    sources = [tmp_path / "one.py", str(package), tmp_path / "src"]
+    upload = make(file, options=trusted, code=sources)
+    assert upload.params[-1] == ("trust", "true")
+    assert untar(body(upload)) == {
+        "model/a.pkl": b"a",
+        "code/one.py": b"1",
+        "code/features/__init__.py": b"__init__.py",
+        "code/features/deep/words.txt": b"deep/words.txt",
+        "code/helpers.py": b"h",
+    }
+    with pytest.raises(MaasError, match="--trust"):
+        make(file, code=sources)
+    with pytest.raises(MaasError, match=r"both be 'one\.py'"):
+        make(file, options=trusted, code=[*sources, tmp_path / "src" / ".." / "one.py"])
+    with pytest.raises(MaasError, match="No such file"):
+        make(file, options=trusted, code=["nowhere.py"])
+    with pytest.raises(MaasError, match="holds no module"):
+        make(file, options=trusted, code=[package / "__pycache__"])
+
+
+def test_an_engine_is_named_in_the_query(tmp_path: Path) -> None:
+    file = tmp_path / "a.onnx"
+    file.touch()
+    assert make(file, options=PublishOptions(engine="openvino")).params[-1] == (
+        "engine",
+        "openvino",
+    )
+
+
 def test_samples(tmp_path: Path) -> None:
     file = tmp_path / "a.onnx"
     file.write_bytes(b"a")

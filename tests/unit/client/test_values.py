@@ -4,7 +4,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
+from scipy import sparse
 
 from maas.client.values import fit_inputs, to_array
 from maas.core.errors import ErrorKind, MaasError
@@ -14,6 +16,7 @@ X = (TensorSpec("x", DType.FP32, (None, 4)),)
 TEXT = (TensorSpec("text", DType.BYTES, (None,)),)
 TEXT_COLUMN = (TensorSpec("text", DType.BYTES, (None, 1)),)
 TWO = (TensorSpec("age", DType.INT64, (None, 1)), TensorSpec("city", DType.BYTES, (None, 1)))
+FLAT = (TensorSpec("age", DType.INT64, (None,)), TensorSpec("city", DType.BYTES, (None,)))
 ROW = [5.1, 3.5, 1.4, 0.2]
 
 
@@ -69,6 +72,43 @@ def test_a_frame_whose_columns_are_the_inputs() -> None:
     frame = pd.DataFrame({"city": ["北京", "Ulm"], "age": [30, 40]})
     assert fit(TWO, frame) == {"age": [[30], [40]], "city": [["北京"], ["Ulm"]]}
     assert fit(TWO, {"age": [[30]], "city": [["Ulm"]]}) == {"age": [[30]], "city": [["Ulm"]]}
+
+
+NAMED = (TensorSpec("x", DType.FP32, (None, 3), ("a", "b", "c")),)
+
+
+@pytest.mark.parametrize("library", [pd, pl], ids=["pandas", "polars"])
+def test_columns_of_a_matrix_go_where_their_names_say(library: Any) -> None:
+    frame = library.DataFrame({"c": [3.0, 30], "a": [1, 10], "b": [2.5, 25]})
+    assert fit(NAMED, frame) == {"x": [[1.0, 2.5, 3.0], [10.0, 25.0, 30.0]]}
+    assert fit(NAMED, {"b": [2], "c": [3], "a": [1]}) == {"x": [[1.0, 2.0, 3.0]]}
+    # Without names of its own, a table is taken as it stands.
+    assert fit(NAMED, pd.DataFrame([[1, 2, 3]])) == {"x": [[1.0, 2.0, 3.0]]}
+    with pytest.raises(MaasError, match="column 'a' is missing; expected a, b, c"):
+        fit(NAMED, library.DataFrame({"b": [1], "c": [2], "d": [3]}))
+    with pytest.raises(MaasError, match="no column 'd'; expected a, b, c"):
+        fit(NAMED, library.DataFrame({"b": [1], "c": [2], "d": [3], "a": [4]}))
+
+
+def test_a_row_of_a_frame_is_one_row() -> None:
+    row = pd.DataFrame({"age": [30, 31], "city": ["Ulm", "Bonn"]}).iloc[1]
+    arrays, added = fit_inputs(FLAT, row)
+    assert added
+    assert arrays["age"].tolist() == [31]
+
+
+@pytest.mark.parametrize("library", [pd, pl], ids=["pandas", "polars"])
+def test_series_and_frames_of_either_library(library: Any) -> None:
+    frame = library.DataFrame({"city": ["北京", "Ulm"], "age": [30, 40]})
+    assert fit(FLAT, frame) == {"age": [30, 40], "city": ["北京", "Ulm"]}
+    assert fit(TEXT, library.Series(["a", "b"])) == {"text": ["a", "b"]}
+    assert fit(TEXT, frame["city"]) == {"text": ["北京", "Ulm"]}
+    missing = library.DataFrame({"a": [1, None], "b": [1.0, 2.0], "c": [True, False]})
+    assert np.isnan(fit(NAMED, missing)["x"][1][0])
+
+
+def test_a_sparse_matrix() -> None:
+    assert fit(X, sparse.csr_matrix([ROW])) == {"x": [ROW]}
 
 
 def test_missing_values_are_nan_for_floats() -> None:

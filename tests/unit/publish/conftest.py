@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -77,6 +79,48 @@ def examined(tmp_path) -> Callable[..., Finding]:
         return examine(job, lambda *_: None)
 
     return run
+
+
+@pytest.fixture
+def job_for(tmp_path) -> Callable[..., Job]:
+    """Makes the job of examining a file or folder of any format, in this process."""
+
+    def make(source: Path, format_: str, **said) -> Job:
+        for name in ("artifact", "work"):
+            shutil.rmtree(tmp_path / name, ignore_errors=True)
+            (tmp_path / name).mkdir()
+        sample = said.pop("sample", None)
+        return Job(
+            format=format_,
+            source=str(source),
+            entry=said.pop("entry", ""),
+            sample=str(sample or ""),
+            sample_name=sample.name if sample else "",
+            code=str(said.pop("code", "")),
+            artifact=str(tmp_path / "artifact"),
+            work=str(tmp_path / "work"),
+            samples=256,
+            threads=1,
+            trust=True,
+            engine=said.pop("engine", ""),
+            cpu_s=600,
+            file_bytes=1 << 30,
+        )
+
+    return make
+
+
+@pytest.fixture
+def own_modules(monkeypatch):
+    """Models change where modules are searched, and which are there, for a process's life."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = set(sys.modules)
+    yield
+    places = (sys.prefix, sys.base_prefix)
+    for name in set(sys.modules) - before:
+        file = getattr(sys.modules[name], "__file__", None) or ""
+        if file and not file.startswith(places) and "maas" not in name:
+            del sys.modules[name]
 
 
 @pytest.fixture

@@ -146,14 +146,87 @@ say(str(left.pid))
     raise AssertionError("it still runs")
 
 
-def test_it_binds_its_own_hands(job):
+def test_it_enters_the_sandbox_before_it_reads_the_model(job):
     code = f"""
 import ctypes, resource
 from maas.publish.child import bind_hands
 from maas.publish.messages import Job
 bind_hands(Job(**{ {f: getattr(job, f) for f in job.__struct_fields__}!r}))
 prctl = ctypes.CDLL(None).prctl
-say(str([prctl(39, 0, 0, 0, 0), resource.getrlimit(resource.RLIMIT_CORE)[0],
-         resource.getrlimit(resource.RLIMIT_CPU)[0], resource.getrlimit(resource.RLIMIT_FSIZE)[0]]))
+said = [prctl(39, 0, 0, 0, 0), resource.getrlimit(resource.RLIMIT_CORE)[0],
+        resource.getrlimit(resource.RLIMIT_CPU)[0], resource.getrlimit(resource.RLIMIT_FSIZE)[0]]
+for path in ({str(job.artifact)!r} + "/x", {str(Path(job.artifact).parent)!r} + "/x"):
+    try:
+        said.append(open(path, "w").write("x"))
+    except PermissionError:
+        said.append("refused")
+say(str(said))
 """
-    assert failure(job, code).message == str([1, 0, job.cpu_s, job.file_bytes])
+    assert failure(job, code).message == str([1, 0, job.cpu_s, job.file_bytes, 1, "refused"])
+
+
+def test_what_binds_it_is_told_with_what_it_found(job):
+    sandbox = run_child(job, PublishSettings(), lambda *_: None).sandbox
+    assert len(sandbox) >= 3
+    assert any("seccomp" in sentence for sentence in sandbox)
+
+
+def test_only_its_first_word_says_what_binds_it(job):
+    code = """
+from maas.publish.messages import Bound
+write_message(sys.stdout.buffer, Bound(("true",)))
+write_message(sys.stdout.buffer, Bound(("a lie",)))
+from maas.publish.messages import Finding
+write_message(sys.stdout.buffer, Finding(
+    "onnx", "onnx", "x", {}, False, "", {}, {}, None, "", (), (), ("another lie",)))
+"""
+    finding = run_child(job, PublishSettings(), lambda *_: None, command=("-c", SPEAK + code))
+    assert finding.sandbox == ("true",)
+
+
+def test_progress_without_end(job):
+    code = "for _ in range(5000): write_message(sys.stdout.buffer, Progress('scan', 'x', 0.5))"
+    heard = []
+    with pytest.raises(MaasError, match="without end"):
+        run_child(job, PublishSettings(), lambda *e: heard.append(e), command=("-c", SPEAK + code))
+    assert len(heard) <= 1000
+
+
+def test_an_error_of_an_unknown_kind_on_many_lines(job):
+    code = "write_message(sys.stdout.buffer, Failure('nonsense', 'a\\nb' + 'c' * 10_000))"
+    error = failure(job, code)
+    assert error.kind is ErrorKind.INVALID_ARGUMENT
+    assert error.message.startswith("a b")
+    assert len(error.message) <= 2000
+
+
+def test_files_without_end(job):
+    small = Job(**{**{f: getattr(job, f) for f in job.__struct_fields__}, "file_bytes": 1 << 20})
+    code = """
+import time
+for n in range(64):
+    with open(f"junk{n}", "wb") as file:
+        file.write(bytes(1 << 20))
+time.sleep(600)
+"""
+    assert "wrote more than 2 MiB" in failure(small, code).message
+
+
+def test_threads_without_end(job):
+    code = """
+import threading, time
+for _ in range(600):
+    threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+time.sleep(600)
+"""
+    assert "more than 512 threads" in failure(job, code).message
+
+
+def test_what_it_prints_is_logged_with_the_model(job, caplog):
+    caplog.set_level("INFO", "maas.publish")
+    code = "print('x' * 10_000_000, file=sys.stderr); sys.exit('my last words')"
+    with pytest.raises(MaasError, match="my last words"):
+        run_child(job, PublishSettings(), lambda *_: None, ("-c", SPEAK + code), model="churn")
+    last = caplog.records[-1]
+    assert (last.getMessage(), last.model) == ("my last words", "churn")
+    assert sum(len(record.getMessage()) for record in caplog.records) < 10_000

@@ -87,3 +87,9 @@ def test_one_row_or_a_refusal_proves_nothing():
         return {"y": tensors["x"]}
 
     assert "one at a time" in prove_batched(one_at_a_time, ROWS).note
+
+
+def test_no_rows():
+    nothing, other = np.zeros((0, 4), np.float32), np.zeros((0, 3), np.float32)
+    assert compare({"y": nothing}, {"y": nothing.copy()}).agrees
+    assert not compare({"y": nothing}, {"y": other}).agrees

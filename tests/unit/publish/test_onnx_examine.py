@@ -42,7 +42,7 @@ def test_signature_and_batch(examined, linear, tmp_path):
     assert (finding.engine, finding.lowered, finding.parity) == ("onnx", False, None)
     assert finding.written_with["tests"] == "unknown"
     assert finding.written_with["opset ai.onnx"] == "18"
-    assert [timing.engine for timing in finding.timings] == ["onnx"]
+    assert finding.timings == (), "the second child times"
     rows = np.ones((3, 4), dtype=np.float32)
     answer = served(finding, tmp_path).infer(DEFAULT_SIGNATURE, {"x": rows})["y"]
     np.testing.assert_array_equal(answer, rows @ np.arange(16.0).reshape(4, 4))

@@ -16,12 +16,15 @@ import pytest
 import skops.io
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import NearestCentroid
 from sklearn.tree import DecisionTreeClassifier
+from tests import nets
 
 from maas.core.errors import ErrorKind, MaasError
 from maas.core.ports import Device
 from maas.core.records import PublishOptions
 from maas.core.signature import DEFAULT_SIGNATURE
+from maas.publish import examination
 from maas.runtimes.plugins import runtime_for
 from maas.settings import PublishSettings
 
@@ -54,7 +57,8 @@ def test_a_skops_file_becomes_a_version(published, registry, iris):
     assert report.size_bytes > 0
     assert report.memory_bytes > report.size_bytes
     stages = [stage for stage, _, _ in published.heard]
-    assert stages == ["detect", "scan", "inspect", "lower", "prove", "time", "commit"]
+    first, second = ["scan", "inspect", "lower", "prove", "time"], ["time"]
+    assert stages == ["detect", *first, *second, "commit"]
     fractions = [fraction for _, _, fraction in published.heard]
     assert fractions == sorted(fractions)
     assert 0 < fractions[0] < fractions[-1] < 1
@@ -205,8 +209,81 @@ def test_nothing_refused_leaves_a_version(published, registry, canary):
 def test_the_parent_imports_no_framework():
     code = (
         "import sys; import maas.publish.pipeline;"
-        "print([m for m in ('onnxruntime', 'onnx', 'sklearn', 'skops', 'scipy', 'skl2onnx')"
+        "print([m for m in ('onnxruntime', 'openvino', 'onnx', 'sklearn', 'skops', 'skl2onnx')"
         " if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_both_engines_are_in_the_report(published, registry):
+    record, _ = published(nets.residual().SerializeToString(), "net.onnx")
+    report = record.report
+    assert {timing.engine for timing in report.timings} == {"onnx", "openvino"}
+    assert report.timings[0].engine == report.engine
+    assert all(timing.agrees for timing in report.timings)
+    assert {"onnxruntime", "openvino"} <= set(report.read_with)
+    assert (report.host, report.confined, report.trusted) == ("shared", False, False)
+    assert report.sandbox
+
+
+@pytest.mark.parametrize("engine", ["onnx", "openvino"])
+def test_an_engine_is_asked_for(published, registry, engine):
+    options = PublishOptions(engine=engine)
+    record, _ = published(nets.perceptron().SerializeToString(), "net.onnx", options=options)
+    assert record.report.engine == engine
+    assert record.report.reason.endswith(f"; {engine} was asked for")
+    servable = runtime_for(engine).load(registry.artifact("m", 1), Device())
+    rows = np.ones((3, 4), np.float32)
+    assert servable.infer(DEFAULT_SIGNATURE, {"x": rows})["y"].shape == (3, 3)
+    servable.close()
+
+
+def test_the_published_form_is_asked_for(published, iris):
+    record, _ = published(iris, "iris.skops", options=PublishOptions(engine="sklearn"))
+    assert (record.report.engine, record.report.lowered) == ("sklearn", False)
+
+
+@pytest.mark.parametrize(
+    ("engine", "said"),
+    [
+        ("tensorrt", "possible are sklearn, onnx, openvino"),
+        ("keras", "possible are sklearn, onnx, openvino"),
+        ("openvino", "OpenVINO cannot run the model"),
+    ],
+)
+def test_an_engine_that_cannot(published, iris, engine, said):
+    options = PublishOptions(engine=engine)
+    assert said in refused(published, iris, "iris.skops", options=options)
+
+
+def test_an_onnx_engine_for_what_is_not_lowered(published):
+    file = skops.io.dumps(NearestCentroid().fit(X, Y))
+    said = refused(published, file, "m.skops", options=PublishOptions(engine="onnx"))
+    assert "engine 'onnx' cannot serve this model: served by scikit-learn itself" in said
+
+
+CRASHES = """
+import os, sys, msgspec
+from maas.publish import race_child
+from maas.publish.messages import RaceJob
+body = sys.stdin.buffer.read()
+if "openvino" in msgspec.msgpack.decode(body, type=RaceJob).engines:
+    os.abort()
+sys.stdin = open(os.memfd_create("job"), "w+")
+sys.stdin.buffer.write(body)
+sys.stdin.seek(0)
+race_child.main()
+"""
+
+
+def test_an_engine_that_crashes_is_left_out(published, monkeypatch):
+    monkeypatch.setattr(examination, "RACE", ("-c", CRASHES))
+    data = nets.perceptron().SerializeToString()
+    report = published(data, "net.onnx")[0].report
+    assert (report.engine, [timing.engine for timing in report.timings]) == ("onnx", ["onnx"])
+    (warning,) = report.warnings
+    assert warning.startswith("openvino was not compared")
+    assert "SIGABRT" in warning
+    options = PublishOptions(engine="openvino")
+    assert "SIGABRT" in refused(published, data, "net.onnx", options=options)

@@ -50,6 +50,18 @@ def test_arrays(tmp_path):
         assert read_sample(tmp_path / name, name, X, 1)["x"].tolist() == ROWS[:1]
 
 
+def test_columns_for_a_matrix(tmp_path):
+    np.savez(tmp_path / "a.npz", b=np.array([1, 3]), a=np.array([2.0, 4.0]))
+    assert read_sample(tmp_path / "a.npz", "a.npz", X, 10)["x"].tolist() == ROWS
+
+
+def test_rows_of_sorted_data_are_taken_from_all_of_it(tmp_path):
+    np.save(tmp_path / "a.npy", np.repeat([[0.0, 0], [1, 1], [2, 2]], 50, axis=0))
+    rows = read_sample(tmp_path / "a.npy", "a.npy", X, 10)["x"]
+    assert rows.shape == (10, 2)
+    assert set(rows[:, 0].tolist()) == {0.0, 1.0, 2.0}
+
+
 @pytest.mark.parametrize(
     ("data", "name"),
     [

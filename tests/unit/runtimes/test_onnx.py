@@ -106,7 +106,7 @@ def test_the_estimate_counts_external_data(tmp_path):
 def test_importing_the_runtimes_imports_no_framework():
     code = (
         "import sys; from maas.runtimes.plugins import load_runtimes; load_runtimes();"
-        "print([m for m in ('onnxruntime', 'onnx', 'sklearn', 'skops', 'scipy')"
+        "print([m for m in ('onnxruntime', 'openvino', 'onnx', 'sklearn', 'skops', 'scipy')"
         " if m in sys.modules])"
     )
     done = subprocess.run(

@@ -14,7 +14,8 @@ from sklearn.linear_model import LinearRegression
 from sklearn.preprocessing import FunctionTransformer
 
 from maas.core.errors import ErrorKind, MaasError
-from maas.runtimes.skops_types import REVIEWED, load_skops, untrusted_types
+from maas.core.reviewed import REVIEWED
+from maas.runtimes.skops_types import load_skops, untrusted_types
 
 
 class Own(BaseEstimator):

@@ -9,6 +9,7 @@ from queue import SimpleQueue
 import numpy as np
 import pytest
 from maas_test_models import BATCHED, SIGNATURES, WHOLE, NumpyRuntime
+from maas_test_scripted import installed
 
 from maas.core.errors import ErrorKind
 from maas.core.signature import Signature, check_inputs
@@ -26,16 +27,24 @@ from maas.telemetry.metrics import Metrics
 class Host:
     """A loader with the NumPy runtime, and the plan it follows."""
 
-    def __init__(self, folder: Path):
+    def __init__(
+        self,
+        folder: Path,
+        runtime: NumpyRuntime | None = None,
+        settings: ServingSettings = ServingSettings(threads=3),  # noqa: B008 - it is frozen
+    ):
         self.folder = folder
-        self.runtime = NumpyRuntime()
+        self.runtime = runtime or NumpyRuntime()
         self.said: list[FromProcess] = []
+        self.lost: list[str] = []
         self.loader = Loader(
             "host-1",
-            {"numpy": self.runtime}.__getitem__,
-            ServingSettings(threads=3),
+            {"numpy": self.runtime, "script": self.runtime}.__getitem__,
+            settings,
             Metrics(),
             self.said.append,
+            folder / "scratch",
+            self.lost.append,
         )
 
     def follow(
@@ -206,3 +215,72 @@ def test_resident_memory_is_measured() -> None:
     held = np.ones(8 << 20)  # 64 MiB
     assert resident_bytes() - before > 32 << 20
     assert held[0] == 1
+
+
+# Versions that can carry code
+
+ONE = {BATCHED.name: BATCHED}
+
+
+class Confined(NumpyRuntime):
+    """Says what its namesake in the worker is."""
+
+    confined = True
+
+
+@pytest.fixture
+def confined(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Host:
+    monkeypatch.setenv("PYTHONPATH", str(installed(tmp_path_factory.mktemp("site"))))
+    return Host(tmp_path, Confined())
+
+
+def test_a_version_that_can_carry_code_is_loaded_in_a_worker(confined: Host) -> None:
+    [ready] = confined.follow(ONE, runtime="script", m="def infer(x): return {'y': 2 * x}")
+    assert isinstance(ready, Ready)
+    assert ready.memory_bytes > 10 << 20
+    assert confined.runtime.loaded == []
+    assert confined.ask("m", 2)
+    assert confined.follow() == [Unloaded("m", 1)]
+    assert confined.lost == []
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("raise ValueError('no weights')", "ValueError: no weights"),
+        ("import os; os._exit(3)", "exit status 3"),
+        ("import os\ndef infer(x): os._exit(4)", "exit status 4"),
+        ("def infer(x): return {'z': x}", "answered ['z'] where its signature has ['y']"),
+        ("def infer(x): raise KeyError('size')", "KeyError: 'size'"),
+    ],
+    ids=["raises", "ends while loaded", "ends while warmed up", "answers wrongly", "fails"],
+)
+def test_one_that_cannot_be_loaded_is_said_with_its_reason(
+    confined: Host, source: str, reason: str
+) -> None:
+    [failed] = confined.follow(ONE, runtime="script", m=source)
+    assert isinstance(failed, Failed)
+    assert reason in failed.reason
+    assert confined.lost == []
+    assert list((confined.folder / "scratch").iterdir()) == []
+
+
+def test_a_worker_that_ends_by_itself_is_lost(confined: Host) -> None:
+    confined.follow(
+        ONE,
+        runtime="script",
+        m="import os\ndef infer(x):\n if x[0, 0] < 0: os._exit(5)\n return {'y': x}",
+    )
+    confined.ask("m", -1)
+    assert confined.lost == ["exit status 5"]
+
+
+def test_the_bounds_are_the_settings(confined: Host) -> None:
+    host = Host(confined.folder, Confined(), ServingSettings(worker_bytes=100 << 20))
+    [failed] = host.follow(
+        ONE, runtime="script", m="import time; held = bytearray(1 << 28); time.sleep(60)"
+    )
+    assert isinstance(failed, Failed)
+    assert "took more than 100 MiB" in failed.reason

@@ -101,7 +101,7 @@ def encode_model_metadata(view: ModelView, versions: Sequence[int]) -> bytes:
             "name": view.servable.name,
             "versions": [str(version) for version in versions],
             "platform": view.platform,
-            "inputs": [_described(spec) for spec in signature.inputs],
+            "inputs": [_described(spec) | _columns(spec) for spec in signature.inputs],
             "outputs": [_described(spec) for spec in signature.outputs],
         }
     )
@@ -110,6 +110,11 @@ def encode_model_metadata(view: ModelView, versions: Sequence[int]) -> bytes:
 def _described(spec: TensorSpec) -> dict[str, object]:
     shape = [-1 if size is None else size for size in spec.shape]
     return {"name": spec.name, "datatype": spec.dtype.value, "shape": shape}
+
+
+def _columns(spec: TensorSpec) -> dict[str, object]:
+    """The names of a table's columns, where they are known, as a parameter of the tensor."""
+    return {} if spec.labels is None else {"parameters": {"columns": spec.labels}}
 
 
 def encode_server_metadata(version: str) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Annotated
@@ -27,7 +28,18 @@ from maas.wire.api.services import Services
 
 TAR = "application/x-tar"
 RAW = "application/octet-stream"
-QUERY = ("filename", "description", "accuracy", "metric", "tag", "alias", "promote")
+_ENGINE = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+QUERY = (
+    "filename",
+    "description",
+    "accuracy",
+    "metric",
+    "tag",
+    "alias",
+    "promote",
+    "trust",
+    "engine",
+)
 
 
 @dataclass
@@ -40,7 +52,9 @@ class UploadOperation(Operation):
         self.request_body = RequestBody(
             content={RAW: content, TAR: content},
             required=True,
-            description="The model's file; or a tar stream of model/…, sample/FILE and card/FILE.",
+            description=(
+                "The model's file; or a tar stream of model/…, sample/FILE, card/FILE and code/…."
+            ),
         )
 
 
@@ -81,6 +95,17 @@ async def publish_version(
     promote: Annotated[
         bool, QueryParameter(description="Whether unversioned calls move to it once it is loaded.")
     ] = True,
+    trust: Annotated[
+        bool,
+        QueryParameter(
+            description="Open a format that carries code, in the sandbox; for the owner's and "
+            "operators' keys."
+        ),
+    ] = False,
+    engine: Annotated[
+        str,
+        QueryParameter(description="What is to serve it; the fastest that agrees where absent."),
+    ] = "",
     idempotency_key: Annotated[
         str | None,
         HeaderParameter(name="Idempotency-Key", description="The same key, the same operation."),
@@ -99,6 +124,8 @@ async def publish_version(
         metrics={key: _number(key, text) for key, text in _pairs("metric", metric or ())},
         tags=dict(_pairs("tag", tag or ())),
         promote=promote,
+        trust=trust,
+        engine=_engine(engine),
     )
     if request.headers.get("content-encoding", "identity") != "identity":
         raise MaasError(
@@ -140,6 +167,12 @@ def _pairs(what: str, entries: Iterable[str]) -> Iterable[tuple[str, str]]:
         if not equals or not key:
             raise invalid(f"{what}={entry[:40]!r} is not understood; expected {what}=name=value")
         yield key, value
+
+
+def _engine(text: str) -> str:
+    if text and not _ENGINE.fullmatch(text):
+        raise invalid(f"{text[:40]!r} is not the name of an engine; expected one such as onnx")
+    return text
 
 
 def _number(name: str, text: str) -> float:

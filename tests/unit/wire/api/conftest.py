@@ -17,7 +17,7 @@ from maas.testing.deployments import FakeDeployments
 from maas.testing.pipeline import FakePipeline
 from maas.wire.api import ApiServices, create_api
 
-KEYS = {role: f"the-key-of-the-{role}" for role in ("owner", "publisher", "caller")}
+KEYS = {role: f"the-key-of-the-{role}" for role in ("owner", "operator", "publisher", "caller")}
 UPLOAD_BYTES = 100_000
 
 Publish = Callable[..., Awaitable[dict[str, object]]]

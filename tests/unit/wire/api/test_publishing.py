@@ -131,6 +131,9 @@ async def test_cards_that_are_refused(
         ({"alias": "../x"}, "not an alias"),
         ({"alias": "12"}, "digits alone"),
         ({"promote": "perhaps"}, "promote"),
+        ({"trust": "perhaps"}, "trust"),
+        ({"engine": "../x"}, "not the name of an engine"),
+        ({"engine": "x" * 65}, "not the name of an engine"),
         ({"filename": "../../etc/passwd"}, "cannot be a file name"),
         ({"filename": "/etc/passwd"}, "cannot be a file name"),
         ({"description": "x" * 10_001}, "10001 characters"),
@@ -142,6 +145,48 @@ async def test_options_that_are_refused(
     answer = await owner.post(VERSIONS, content=b"model", params=params)
     assert answer.status_code == 400
     assert words in answer.json()["error"]["message"]
+    assert staged(home) == []
+
+
+@pytest.mark.parametrize("role", ["owner", "operator"])
+async def test_code_is_published_by_who_may(
+    clients: dict[str, httpx.AsyncClient], pipeline: FakePipeline, role: str
+) -> None:
+    body = tar({"model/a.pkl": b"a", "code/features.py": b"f", "code/p/__init__.py": b""})
+    params = {"trust": "true", "engine": "pickle"}
+    answer = await clients[role].post(VERSIONS, content=body, headers=TAR, params=params)
+    assert answer.status_code == 202
+    await clients[role].get(f"{answer.headers['location']}/events")
+    assert pipeline.options.trust is True
+    assert pipeline.options.engine == "pickle"
+    assert pipeline.code == {"features.py": b"f", "p/__init__.py": b""}
+
+
+async def test_code_is_not_published_by_a_publisher(
+    clients: dict[str, httpx.AsyncClient], home: Path
+) -> None:
+    async def untouched() -> AsyncIterator[bytes]:
+        pytest.fail("the body was read")
+        yield b""
+
+    answer = await clients["publisher"].post(
+        VERSIONS, content=untouched(), params={"trust": "true"}
+    )
+    assert answer.status_code == 403
+    message = answer.json()["error"]["message"]
+    assert "--trust" in message
+    assert "owner or operator" in message
+    assert staged(home) == []
+
+
+@pytest.mark.parametrize("role", ["owner", "publisher"])
+async def test_code_that_nobody_trusts(
+    clients: dict[str, httpx.AsyncClient], home: Path, role: str
+) -> None:
+    body = tar({"model/a.pkl": b"a", "code/features.py": b"f"})
+    answer = await clients[role].post(VERSIONS, content=body, headers=TAR)
+    assert answer.status_code == 400
+    assert "--trust" in answer.json()["error"]["message"]
     assert staged(home) == []
 
 

@@ -1,0 +1,147 @@
+"""Who is compared in `frameworks.py`: ours, and the same model behind what people write by hand."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from benchmarks.environments import MAAS_FRAMEWORKS, TRAINED
+from benchmarks.peer import Launch, Peer, Place, Target
+from benchmarks.peers import PUBLISH_TIMEOUT_S, SERVERS, maas_launch, maas_variables
+from benchmarks.processes import HOST
+
+CONNECTIONS = 32
+BODY = "row"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One server of a case.
+
+    Attributes:
+        peer: The server.
+        connections: How many wrk keeps busy. One for a server that takes so long that 32 would
+            wait past wrk's time-out: on one core more connections do not make it faster.
+    """
+
+    peer: Peer
+    connections: int = CONNECTIONS
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A figure to reach: calls per second, or how many times those of another contender."""
+
+    least: float
+    than: str = ""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One model and who serves it, ours first."""
+
+    title: str
+    contenders: tuple[Contender, ...]
+    goals: tuple[Goal, ...]
+
+
+def _variables(place: Place) -> dict[str, str]:
+    return {
+        "KERAS_MODEL": str(place.models / "model.h5"),
+        "PIPELINE_MODEL": str(place.models / "pipeline.joblib"),
+        "BENCHMARK_PORT": str(place.port),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
+
+
+def _ours(model: str, file: str, *flags: str) -> Contender:
+    def publish(peer: Peer, place: Place) -> None:
+        python, path = str(peer.environment.python), str(place.models / file)
+        done = subprocess.run(
+            [python, "-m", "maas", "publish", path, "--name", model, *flags],
+            capture_output=True,
+            text=True,
+            timeout=PUBLISH_TIMEOUT_S,
+            check=False,
+            cwd=place.folder,
+            env={**os.environ, **maas_variables(place)},
+        )
+        if done.returncode != 0:
+            raise RuntimeError(f"publishing {file} failed: {(done.stdout + done.stderr)[-2000:]}")
+
+    return Contender(
+        Peer(
+            name="maas",
+            label="maas",
+            environment=MAAS_FRAMEWORKS,
+            ready_path="/readyz",
+            targets={model: Target(f"/{model}/predict", BODY)},
+            launch=maas_launch,
+            publish=publish,
+        )
+    )
+
+
+def _theirs(
+    model: str,
+    name: str,
+    label: str,
+    launch: Callable[[Peer, Place], Launch],
+    connections: int = CONNECTIONS,
+) -> Contender:
+    targets = {model: Target("/predict", BODY)}
+    return Contender(Peer(name, label, TRAINED, "/ready", targets, launch), connections)
+
+
+def _by_hand(module: str) -> Callable[[Peer, Place], Launch]:
+    def launch(peer: Peer, place: Place) -> Launch:
+        uvicorn = str(peer.environment.program("uvicorn"))
+        options = ("--loop", "uvloop", "--http", "httptools", "--workers", "1", "--no-access-log")
+        where = ("--host", HOST, "--port", str(place.port), "--app-dir", str(SERVERS))
+        return Launch((uvicorn, *options, *where, f"{module}:app"), _variables(place))
+
+    return launch
+
+
+def _flask(peer: Peer, place: Place) -> Launch:
+    gunicorn = str(peer.environment.program("gunicorn"))
+    options = ("--workers", "1", "--threads", "8", "--bind", f"{HOST}:{place.port}")
+    where = ("--chdir", str(SERVERS), "--no-control-socket", "--timeout", "120")
+    return Launch((gunicorn, *options, *where, "keras_flask:app"), _variables(place))
+
+
+def _seed(peer: Peer, place: Place) -> Launch:
+    command = (str(peer.environment.python), str(SERVERS / "keras_seed.py"))
+    return Launch(command, _variables(place))
+
+
+CASES = {
+    "keras": Case(
+        "Keras network 4-16-3 (model.h5)",
+        (
+            _ours("keras", "model.h5", "--trust"),
+            _theirs("keras", "seed", "Flask as in the document", _seed, connections=1),
+            _theirs("keras", "flask", "Flask, loaded once, model.predict", _flask),
+            _theirs("keras", "fastapi", "FastAPI, tf.function", _by_hand("keras_fastapi")),
+        ),
+        (Goal(1000, "seed"), Goal(300, "flask")),
+    ),
+    "pipeline": Case(
+        "scikit-learn pipeline (scaler, logistic regression)",
+        (
+            _ours("pipeline", "pipeline.skops"),
+            _theirs("pipeline", "fastapi", "FastAPI, predict_proba", _by_hand("pipeline_fastapi")),
+        ),
+        (Goal(5, "fastapi"),),
+    ),
+    "python": Case(
+        "Python function of four floats (PythonModel, in its sandbox)",
+        (
+            _ours("python", "length.py", "--trust"),
+            _theirs("python", "fastapi", "FastAPI, no sandbox", _by_hand("python_fastapi")),
+        ),
+        (Goal(8000),),
+    ),
+}

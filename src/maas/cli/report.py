@@ -1,0 +1,65 @@
+"""What publishing found, on the terminal: the engines compared, the proof, the sandbox."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from maas.cli.output import size_text
+from maas.core.records import EngineTiming, Parity, Report
+
+Line = tuple[str, str]
+"""A label, empty where the line goes on with the one before; and its text."""
+
+
+def report_lines(report: Report) -> Iterator[Line]:
+    """Writes a report as labelled lines."""
+    place = f"{report.host} host" + (", in the sandbox" if report.confined else "")
+    yield "format", report.format
+    yield "engine", f"{report.engine} ({report.platform}), {place}"
+    yield "why", report.reason
+    for name, version in sorted(report.written_with.items()):
+        read = report.read_with.get(name)
+        yield "written with", f"{name} {version}" + (f", read with {read}" if read else "")
+    for name, version in sorted(report.read_with.items()):
+        if name not in report.written_with:
+            yield "read with", f"{name} {version}"
+    if report.parity is not None:
+        yield from _parity(report.parity)
+    yield "batching", report.batch_note
+    width = max((len(timing.engine) for timing in report.timings), default=0)
+    for number, timing in enumerate(report.timings):
+        chosen = timing.engine == report.engine
+        label = "" if number else "timing"
+        yield label, f"{'*' if chosen else ' '} {timing.engine:<{width}}  {_timing(timing)}"
+    for warning in report.warnings:
+        yield "warning", warning
+    if report.trusted:
+        served = "the sandbox" if report.confined else "a form without code"
+        yield "trusted", f"published with --trust; served in {served}"
+    for number, sentence in enumerate(report.sandbox):
+        yield "" if number else "sandbox", sentence
+    yield "size", f"{size_text(report.size_bytes)}, {size_text(report.memory_bytes)} in memory"
+
+
+def _parity(parity: Parity) -> Iterator[Line]:
+    verdict = "agrees" if parity.agrees else "does not agree"
+    yield (
+        "parity",
+        f"{verdict} on {parity.samples} samples ({parity.source}), "
+        f"max abs {parity.max_abs:.3g}, max rel {parity.max_rel:.3g}, "
+        f"{parity.distinct_answers} different answers",
+    )
+    if parity.note:
+        yield "", parity.note
+
+
+def _timing(timing: EngineTiming) -> str:
+    if not timing.us_per_row_1 and timing.note:  # it could not run, and so was not timed
+        return timing.note
+    text = (
+        f"{timing.us_per_row_1:.1f} µs alone, "
+        f"{timing.us_per_row_batch:.2f} µs a row in batches of {timing.batch}"
+    )
+    if not timing.agrees:
+        text += "; its answers differ"
+    return f"{text}; {timing.note}" if timing.note else text

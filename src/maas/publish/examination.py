@@ -1,0 +1,169 @@
+"""One publish's two children, and the report on what they found."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from maas.core.errors import ErrorKind, MaasError
+from maas.core.ports import Artifact, Runtime
+from maas.core.records import EngineTiming, PublishOptions, Report
+from maas.publish.child_process import run_child
+from maas.publish.detect import Detected
+from maas.publish.engines import ONNX, check_obeyed, racers
+from maas.publish.messages import Emit, Finding, Job, Raced, RaceJob
+from maas.publish.uploads import ARTIFACT, WORK, Upload, keep_original, size_of
+from maas.publish.vetting import check_signatures, vet_finding
+from maas.settings import MIB, PublishSettings
+
+RACE = ("-P", "-m", "maas.publish.race_child")
+
+
+class Examination(Struct, frozen=True):
+    """What both children are told.
+
+    Args:
+        detected: what was published.
+        runtimes: those there are, by name.
+        options: what the publisher says.
+        settings: bounds.
+        name: the model's, for its log.
+        emit: hears of progress.
+    """
+
+    detected: Detected
+    runtimes: Mapping[str, Runtime]
+    options: PublishOptions
+    settings: PublishSettings
+    name: str
+    emit: Emit
+
+    def run(self, upload: Upload) -> Finding:
+        """Examines an upload; what is to be served lies in the staging folder afterwards.
+
+        Raises:
+            MaasError: as `publish`.
+        """
+        job = self._job(upload)
+        said = run_child(job, self.settings, self.emit, model=self.name)
+        finding = vet_finding(said, self.detected.format, self.runtimes, Path(job.artifact))
+        check_obeyed(self.options.engine, finding)
+        if finding.format != ONNX:
+            return finding
+        return self._race(job, finding)
+
+    def report(self, finding: Finding, folder: Path) -> Report:
+        """Writes down what was found.
+
+        Args:
+            finding: of `run`.
+            folder: the artifact's.
+        """
+        runtime = self.runtimes[finding.engine]
+        artifact = Artifact(str(folder), finding.entry, finding.format, finding.signatures)
+        return Report(
+            format=self.detected.format,
+            engine=finding.engine,
+            platform=runtime.platform,
+            host=runtime.host,
+            lowered=finding.lowered,
+            reason=finding.reason,
+            written_with=finding.written_with,
+            read_with=finding.read_with,
+            parity=finding.parity,
+            batch_note=finding.batch_note,
+            timings=finding.timings,
+            warnings=finding.warnings,
+            size_bytes=size_of(folder),
+            memory_bytes=runtime.estimate(artifact).memory_bytes,
+            trusted=self.options.trust,
+            sandbox=finding.sandbox,
+            confined=runtime.confined,
+        )
+
+    def _job(self, upload: Upload) -> Job:
+        kept = keep_original(upload)
+        artifact = upload.staged / ARTIFACT
+        artifact.mkdir(mode=0o700)
+        work = upload.staged / WORK
+        work.mkdir(mode=0o700)
+        sample = upload.sample
+        return Job(
+            format=self.detected.format,
+            source=str(kept),
+            entry=self.detected.entry if kept.is_dir() else "",
+            sample=str(sample) if sample is not None else "",
+            sample_name=sample.name if sample is not None else "",
+            code=str(upload.code) if upload.code is not None else "",
+            artifact=str(artifact),
+            work=str(work),
+            samples=self.settings.samples,
+            threads=self.settings.threads,
+            trust=self.options.trust,
+            engine=self.options.engine,
+            cpu_s=int(self.settings.inspect_s) + 1,
+            # A lowered form may be larger than its source, a tree in text for one.
+            file_bytes=16 * (size_of(kept.parent)) + 256 * MIB,
+        )
+
+    def _race(self, job: Job, finding: Finding) -> Finding:
+        """The finding with the engine that won; where engines other than the first crash, without.
+
+        Raises:
+            MaasError: the child's own; a crash where the engine was asked for by name.
+        """
+        engines = racers(self.runtimes)
+        asked = self.options.engine
+        try:
+            raced = self._raced(job, finding, engines)
+        except MaasError as error:
+            if len(engines) == 1 or asked not in ("", ONNX):
+                raise
+            log = logging.getLogger(__name__)
+            log.warning("%s: comparing engines failed: %s", self.name, error.message)
+            raced = self._raced(job, finding, (ONNX,))
+            left = ", ".join(engines[1:])
+            note = f"{left} was not compared, since comparing it failed: {error.message}"
+            finding = msgspec.structs.replace(finding, warnings=(*finding.warnings, note))
+        return _joined(finding, raced)
+
+    def _raced(self, job: Job, finding: Finding, engines: tuple[str, ...]) -> Raced:
+        race = RaceJob(
+            format=job.format,
+            finding=finding,
+            artifact=job.artifact,
+            work=job.work,
+            engines=engines,
+            engine=job.engine,
+            threads=job.threads,
+            cpu_s=job.cpu_s,
+            file_bytes=job.file_bytes,
+        )
+        raced = run_child(race, self.settings, self.emit, RACE, model=self.name)
+        if not isinstance(raced, Raced) or raced.engine not in engines:
+            raise MaasError(
+                ErrorKind.INTERNAL, "the engines' process answered out of turn; publish again"
+            )
+        check_signatures(raced.signatures)
+        return raced
+
+
+def _joined(finding: Finding, raced: Raced) -> Finding:
+    """What both children found; where both have timed an engine, the second has."""
+    engines = {timing.engine for timing in raced.timings}
+    others: tuple[EngineTiming, ...] = tuple(
+        timing for timing in finding.timings if timing.engine not in engines
+    )
+    return msgspec.structs.replace(
+        finding,
+        engine=raced.engine,
+        signatures=raced.signatures,
+        reason=raced.reason,
+        batch_note=raced.batch_note,
+        timings=(*raced.timings, *others),
+        read_with={**finding.read_with, **raced.read_with},
+    )

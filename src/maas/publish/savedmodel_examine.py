@@ -1,0 +1,83 @@
+"""Examines a TensorFlow SavedModel: scan, signatures, lowering, proof. Runs in the child."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from maas.core.errors import MaasError
+from maas.core.signature import DEFAULT_SIGNATURE, Signature
+from maas.publish.messages import Emit, Finding, Job
+from maas.publish.savedmodel_scan import SavedModelScan, scan_savedmodel
+from maas.publish.tf_prove import UNSTEADY, Native, Original, is_steady, prove
+from maas.publish.tf_samples import collect_samples
+from maas.publish.versions import read_with
+from maas.runtimes.saved_model import ENTRY, SavedSignatures, load_saved_model, signatures_of
+from maas.runtimes.tensorflow import TensorFlowRuntime
+from maas.runtimes.tf_graph import GraphServable
+from maas.runtimes.tf_process import DISTRIBUTIONS
+
+
+def examine_savedmodel(job: Job, emit: Emit) -> Finding:
+    """Takes a SavedModel folder to what will be served: ONNX where that is proven.
+
+    Raises:
+        MaasError: one sentence that says what is wrong with it.
+    """
+    emit("scan", "looking through the folder before anything opens it", 0.1)
+    folder = (Path(job.source) / job.entry).parent if job.entry else Path(job.source)
+    scan = scan_savedmodel(folder, job.trust)
+
+    emit("inspect", "loading it with TensorFlow", 0.2)
+    saved = signatures_of(load_saved_model(folder, job.threads))
+    servable = GraphServable(saved.signatures, saved.runs)
+    originals = [_original(servable, saved, each, job) for each in saved.signatures.values()]
+
+    def store(native: bool) -> None:
+        if native:
+            shutil.copytree(folder, job.artifact, symlinks=True, dirs_exist_ok=True)
+
+    native = Native(TensorFlowRuntime(), "TensorFlow", "savedmodel", ENTRY, store)
+    proved = prove(originals, native, servable, job, emit)
+    return Finding(
+        engine=proved.engine,
+        format=proved.format,
+        entry=proved.entry,
+        signatures=proved.signatures,
+        lowered=proved.lowered,
+        reason=proved.reason,
+        written_with=scan.written_with,
+        read_with=read_with(*DISTRIBUTIONS, "tf2onnx", "onnxruntime"),
+        parity=proved.parity,
+        batch_note=proved.batch_note,
+        timings=proved.timings,
+        warnings=(*_warnings(scan), *saved.left_out, *proved.warnings),
+    )
+
+
+def _original(
+    servable: GraphServable, saved: SavedSignatures, signature: Signature, job: Job
+) -> Original:
+    """A signature with the answers it gives.
+
+    Raises:
+        MaasError: INVALID_ARGUMENT where the default signature answers nothing.
+    """
+    name = signature.name
+    default = name == DEFAULT_SIGNATURE
+    try:
+        samples = collect_samples(
+            lambda rows: servable.infer(name, rows), signature.inputs, {}, job, given=default
+        )
+    except MaasError as error:
+        if default:
+            raise
+        return Original(signature, saved.runs[name], "", None, error.message)
+    steady = is_steady(servable, name, samples)
+    return Original(signature, saved.runs[name], "" if steady else UNSTEADY, samples)
+
+
+def _warnings(scan: SavedModelScan) -> list[str]:
+    if not scan.reaching:
+        return []
+    return [f"the model uses operators that reach out of it: {', '.join(scan.reaching)}"]
