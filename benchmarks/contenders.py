@@ -22,8 +22,8 @@ class Contender:
 
     Attributes:
         peer: The server.
-        connections: How many wrk keeps busy. One for a server that takes so long that 32 would
-            wait past wrk's time-out: on one core more connections do not make it faster.
+        connections: How many wrk keeps busy. Fewer for a server so slow that 32 would wait for
+            seconds: beyond its threads, on one core, more connections do not make it faster.
     """
 
     peer: Peer
@@ -123,7 +123,7 @@ CASES = {
         (
             _ours("keras", "model.h5", "--trust"),
             _theirs("keras", "seed", "Flask as in the document", _seed, connections=1),
-            _theirs("keras", "flask", "Flask, loaded once, model.predict", _flask),
+            _theirs("keras", "flask", "Flask, loaded once, model.predict", _flask, connections=8),
             _theirs("keras", "fastapi", "FastAPI, tf.function", _by_hand("keras_fastapi")),
         ),
         (Goal(1000, "seed"), Goal(300, "flask")),

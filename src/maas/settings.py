@@ -104,8 +104,8 @@ class PublishSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Resident memory at which that child is killed."""
     concurrent: int = 2
     """Publish jobs that run at once; further ones wait."""
-    threads: int = 1
-    """Threads an engine is timed with; as `serving.threads` unless you know better."""
+    threads: int = 0
+    """Threads an engine is timed with; 0 for those of `serving.threads`."""
 
 
 class DefaultSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -179,6 +179,9 @@ def load_settings(
         raise SettingsError(f"settings: {error}") from None
     if not 0 < settings.server.port < 1 << 16:
         raise SettingsError(f"server.port is {settings.server.port}; expected 1 to 65535")
+    if not settings.publish.threads:
+        publish = msgspec.structs.replace(settings.publish, threads=settings.serving.threads)
+        settings = msgspec.structs.replace(settings, publish=publish)
     return resolve_paths(settings, environ)
 
 

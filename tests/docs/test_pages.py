@@ -37,7 +37,7 @@ def examples_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("docs") / "home"
     then = f"'{sys.executable}' '{ROOT / 'examples' / 'all.py'}'"
     with serving(home, "uvicorn", "--then", then) as server:
-        assert "digits, iris" in server.banner
+        assert "digits, iris, topics" in server.banner
     return home
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import shutil
 import textwrap
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -97,33 +96,33 @@ CONTROL = "import socket; socket.socket(socket.AF_UNIX).connect('{run}/control.s
 
 
 @pytest.mark.parametrize(
-    ("bad", "expected"),
+    ("where", "bad", "expected"),
     [
-        ("raise ValueError('no weights')", "no weights"),
-        ("print('so long', flush=True); os._exit(3)", "exit code 3"),
-        ("import ctypes; ctypes.string_at(0)", "SIGSEGV"),
-        ("while True: os.fork()", "not permitted"),
-        (ALLOCATE, "more than 400 MiB"),
-        ("open('{home}/canary', 'w')", "ermission denied"),
-        ("open('{home}/owner.key').read()", "ermission denied"),
-        ("open('{cwd}/canary', 'w')", "ermission denied"),
-        (CONNECT, "not permitted"),
-        (CONTROL, "not permitted"),
-        ("for _ in range(2000): print('x' * 10_000)\nraise ValueError('after megabytes')",
-         "after megabytes"),
+        ("top", "raise ValueError('no weights')", "no weights"),
+        ("load", "raise ValueError('no weights')", "no weights"),
+        ("top", "print('so long', flush=True); os._exit(3)", "exit code 3 while examining it: so"),
+        ("load", "import ctypes; ctypes.string_at(0)", "SIGSEGV"),
+        ("top", "while True: os.fork()", "not permitted"),
+        ("load", ALLOCATE, "more than 400 MiB"),
+        ("top", "open('{home}/canary', 'w')", "ermission denied"),
+        ("load", "open('{home}/owner.key').read()", "ermission denied"),
+        ("load", "open('{cwd}/canary', 'w')", "ermission denied"),
+        ("top", CONNECT, "not permitted"),
+        ("load", CONTROL, "not permitted"),
+        ("top", "for _ in range(2000): print('x' * 10_000)\nraise ValueError('megabytes')",
+         "megabytes"),
     ],
-    ids=["raises", "exits", "crashes", "forks", "allocates", "writes to the home",
-         "reads the owner's key", "writes beside the tests", "connects", "connects to control",
-         "prints megabytes"],
+    ids=["raises", "raises when loaded", "exits", "crashes", "forks", "allocates",
+         "writes to the home", "reads the owner's key", "writes beside the tests", "connects",
+         "connects to control", "prints megabytes"],
 )  # fmt: skip
-@pytest.mark.parametrize("where", ["imported", "loaded"])
 def test_publishing_it_fails_with_one_sentence(undisturbed, tmp_path, where, bad, expected):
     server = undisturbed
     cwd = Path.cwd()
     places = {"home": server.home, "cwd": cwd, "port": server.port, "run": server.runtime}
     for name, place in places.items():
         bad = bad.replace("{" + name + "}", str(place))
-    path = source(tmp_path, **{"top" if where == "imported" else "load": bad})
+    path = source(tmp_path, **{where: bad})
     assert expected in refused(server, path, "hostile")
     assert not (server.home / "canary").exists()
     assert not (cwd / "canary").exists()
@@ -177,11 +176,9 @@ def answers_again(server: Server, name: str) -> None:
     ("turn", "expected"),
     [
         ("raise RuntimeError('I am bad')", "RuntimeError"),
-        ("os.fork()", "PermissionError"),
-        ("open(os.path.expanduser('~/../../canary'), 'w')", "PermissionError"),
         ("import socket; socket.socket()", "PermissionError"),
     ],
-    ids=["raises", "forks", "writes", "connects"],
+    ids=["raises", "connects"],
 )
 def test_a_call_that_it_fails_fails_alone(undisturbed, tmp_path, turn, expected):
     server = undisturbed
@@ -198,11 +195,9 @@ def test_a_call_that_it_fails_fails_alone(undisturbed, tmp_path, turn, expected)
     ("turn", "expected"),
     [
         ("print('so long', flush=True); os._exit(3)", "exit status 3; its last line was: so long"),
-        ("import ctypes; ctypes.string_at(0)", "killed by SIGSEGV"),
         (ALLOCATE, "took more than 300 MiB of memory"),
-        ("os.kill(os.getpid(), 9)", "killed by SIGKILL"),
     ],
-    ids=["exits", "crashes", "allocates", "kills itself"],
+    ids=["exits", "allocates"],
 )
 def test_a_model_that_dies_is_back_and_its_end_is_told(undisturbed, tmp_path, turn, expected):
     server = undisturbed
@@ -267,13 +262,13 @@ def alive(pid: int) -> bool:
         return False
 
 
-def test_all_of_them_at_once(undisturbed, tmp_path):
-    """A model that dies on every call is started ever more rarely; the others do not feel it."""
+def test_one_that_dies_on_every_call_is_not_given_up(undisturbed, tmp_path):
+    """It is started ever more rarely; the other model does not feel it."""
     server = undisturbed
     server.publish(source(tmp_path, turn="os._exit(1)"), "zombie", trust=True)
-    until = time.monotonic() + 5
-    while time.monotonic() < until:
-        assert server.post("/zombie/predict", BAD, timeout=60).status_code in (503, 504)
-    row = next(one for one in server.models() if one["name"] == "zombie")
-    assert row["state"] in ("LOADING", "AVAILABLE")
+    for _ in range(3):
+        answer = server.post("/zombie/predict", BAD)
+        assert answer.status_code in (503, 504)
+    state = server.api("GET", "/models/zombie").json()["state"]
+    assert state in ("LOADING", "AVAILABLE")
     answers_again(server, "zombie")

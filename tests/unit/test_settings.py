@@ -29,6 +29,12 @@ def test_the_defaults_are_the_trees(tmp_path: Path) -> None:
     assert settings.paths.home == str(tmp_path)
 
 
+def test_engines_are_timed_with_the_threads_that_serve(tmp_path: Path) -> None:
+    environ = {"MAAS_HOME": str(tmp_path), "MAAS_SERVING_THREADS": "3"}
+    assert load_settings({}, environ).publish.threads == 3
+    assert load_settings({"publish": {"threads": 2}}, environ).publish.threads == 2
+
+
 def test_flags_beat_variables_beat_the_file_beats_the_defaults(tmp_path: Path) -> None:
     file = write(
         tmp_path, '[server]\nport = 1001\nhost = "127.0.0.2"\ndrain_s = 3\n[limits]\ncall_s = 5\n'

@@ -48,5 +48,10 @@ def check_allowed(principal: Principal, action: Action) -> None:
     raise MaasError(
         ErrorKind.PERMISSION_DENIED,
         f"the key {principal.name!r} has the role {principal.role!r}, which may not "
-        f"{action.value}; use a key with the role {' or '.join(roles)}",
+        f"{action.value}; use a key with the role {_either(roles)}",
     )
+
+
+def _either(roles: list[str]) -> str:
+    *others, last = roles
+    return f"{', '.join(others)} or {last}" if others else last

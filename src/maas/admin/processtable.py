@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from maas.core.records import ProcessRecord
+from maas.sandbox import family_of
 from maas.serving.manager import Manager
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -67,7 +68,9 @@ def _record(
     restarts: int,
     reason: str,
 ) -> ProcessRecord:
-    memory, cpu_s = usage(pid)
+    # A host's worker, where it has one, is a part of it.
+    used = [usage(one) for one in (family_of(pid) if kind == "host" else [pid])]
+    memory, cpu_s = sum(held for held, _ in used), sum(seconds for _, seconds in used)
     state = "running" if memory else "ended"
     return ProcessRecord(
         process_id, kind, pid, state, models, memory, cpu_s, started_at, restarts, reason

@@ -20,8 +20,27 @@ from maas.settings import is_loopback
 LOW_DISK = 2_000_000_000
 NO_DISK = 200_000_000
 OLDEST_PYTHON = (3, 11)
-EXTRAS = {"sklearn": ("sklearn", "skops", "skl2onnx")}
-"""Extras of the distribution and the modules that each brings."""
+
+
+class Extra(Struct, frozen=True):
+    """An extra of the distribution: the modules it brings, and what there is not without them."""
+
+    name: str
+    modules: tuple[str, ...]
+    lacking: str
+
+
+EXTRAS = (
+    Extra("sklearn", ("sklearn", "skops", "skl2onnx"), "its models cannot be published"),
+    Extra(
+        "tensorflow",
+        ("tensorflow", "keras", "tf2onnx", "h5py"),
+        "Keras models and SavedModels cannot be published",
+    ),
+    Extra("openvino", ("openvino",), "ONNX Runtime serves what is lowered, alone"),
+    Extra("bench", ("matplotlib",), "maas bench draws no pictures"),
+)
+"""The first is what most people want; without the others nothing is wrong."""
 
 
 class Status(StrEnum):
@@ -79,14 +98,15 @@ def check_front() -> Check:
 def check_extras() -> list[Check]:
     """The optional frameworks."""
     checks = []
-    for extra, modules in EXTRAS.items():
-        missing = [module for module in modules if find_spec(module) is None]
+    for extra in EXTRAS:
+        missing = [module for module in extra.modules if find_spec(module) is None]
         if missing:
-            cure = f"pip install 'maas-server[{extra}]'"
-            detail = f"{', '.join(missing)} not installed: its models cannot be published"
-            checks.append(Check(extra, Status.WARN, detail, cure))
+            status = Status.WARN if extra is EXTRAS[0] else Status.OK
+            detail = f"{', '.join(missing)} not installed: {extra.lacking}"
+            cure = f"pip install 'maas-server[{extra.name}]'"
+            checks.append(Check(extra.name, status, detail, cure))
         else:
-            checks.append(Check(extra, Status.OK, "installed"))
+            checks.append(Check(extra.name, Status.OK, "installed"))
     return checks
 
 

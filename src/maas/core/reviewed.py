@@ -41,5 +41,7 @@ REVIEWED = (
     "sklearn.gaussian_process.kernels.WhiteKernel",
     "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
     "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+    "sklearn.model_selection._split.KFold",
+    "sklearn.model_selection._split.StratifiedKFold",
 )
 """Full names, never taken from a file."""

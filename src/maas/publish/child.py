@@ -28,7 +28,7 @@ from maas.publish.messages import (
     write_message,
 )
 from maas.runtimes.wording import one_sentence
-from maas.sandbox import Confinement, confine
+from maas.sandbox import Confinement, confine, denial
 
 OPEN_FILES = 256
 Outcome = TypeVar("Outcome")
@@ -100,6 +100,13 @@ def outcome_of(work: Callable[[Emit], Outcome], frames: BinaryIO) -> Outcome | F
     except RecursionError:
         return Failure(ErrorKind.INVALID_ARGUMENT, "the model is nested too deeply to be opened")
     except OSError as error:
+        sys.excepthook(type(error), error, error.__traceback__)
+        refused = denial(error)
+        if refused:
+            return Failure(
+                ErrorKind.INVALID_ARGUMENT,
+                f"examining the model failed ({error.strerror}): {refused}",
+            )
         return Failure(
             ErrorKind.RESOURCE_EXHAUSTED,
             f"a file could not be written while the model was examined ({error.strerror})",

@@ -16,6 +16,8 @@ FIRST = "onnx"
 MARGIN = 1.1
 """So many times faster another must be. Below it, the next measurement may say the opposite, and
 a second library in the host's memory is not worth it."""
+SHORTEST = 1e-4
+"""Square of what a clock can tell, µs²: a time that is rounded to 0 is still divided by."""
 
 
 class Choice(Struct, frozen=True):
@@ -37,7 +39,7 @@ def speed_of(timing: EngineTiming) -> float:
 
     It weighs a halving of either alike, whatever their sizes.
     """
-    return math.sqrt(timing.us_per_row_1 * timing.us_per_row_batch)
+    return math.sqrt(max(timing.us_per_row_1 * timing.us_per_row_batch, SHORTEST))
 
 
 def choose(timings: tuple[EngineTiming, ...], asked: str, refusals: Mapping[str, str]) -> Choice:
@@ -85,6 +87,13 @@ def _check_asked(
             f"engine {asked!r} does not answer as the model should: {timing.note}; leave --engine "
             "out, or name another"
         )
+
+
+def beside(timing: EngineTiming, chosen: EngineTiming) -> EngineTiming:
+    """The published form's own framework, with a clause on why it does not serve."""
+    ratio = speed_of(timing) / speed_of(chosen)
+    note = f"{ratio:.1f} times slower" if ratio >= MARGIN else "needs a process of its own"
+    return timing if timing.note else msgspec.structs.replace(timing, note=note)
 
 
 def _noted(timing: EngineTiming, chosen: EngineTiming, asked: str) -> EngineTiming:

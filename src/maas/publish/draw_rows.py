@@ -188,6 +188,9 @@ def _from_points(step: Any, n: int, rng: np.random.Generator) -> np.ndarray | No
             points = points.toarray()
         if points is None or np.ndim(points) != 2 or not len(points):
             continue
+        gaps = np.isnan(points)
+        if gaps.any():  # an imputer's: gaps are made anew, where the estimator takes them
+            points = np.where(gaps, np.nan_to_num(np.nanmean(points, axis=0)), points)
         one, other = (points[rng.integers(len(points), size=n)] for _ in range(2))
         share = rng.random((n, 1)) * 1.4 - 0.2
         noise = rng.standard_normal(one.shape) * (points.std(axis=0) + 1e-3) * 0.1

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 
 from maas.publish.draw_rows import draw_rows
-from maas.runtimes.estimator import Layout, first_steps
+from maas.runtimes.estimator import Layout, answer, first_steps, outputs_of, rows_for
+from maas.runtimes.text import to_bytes
 
 STRANGERS = (
     "zqx",
@@ -20,6 +22,11 @@ STRANGERS = (
     "A",
     "!?",
     "naïve",
+    "İSTANBUL",
+    "ΟΔΟΣ",
+    "ﬁne",
+    "x²",
+    "हिन्दी",
     "\n",
     "\r\n",
     " \t ",
@@ -27,6 +34,7 @@ STRANGERS = (
     "#",
 )
 MOST_WORDS = 20_000
+MOST_STOPS = 100
 
 
 def draw_texts(estimator: Any, count: int, seed: int = 0) -> np.ndarray:
@@ -40,6 +48,7 @@ def draw_texts(estimator: Any, count: int, seed: int = 0) -> np.ndarray:
     by_word = False
     for step in first_steps(estimator):
         terms.extend(str(term) for term in getattr(step, "vocabulary_", ()))
+        terms.extend(sorted(step.get_stop_words() or ())[:MOST_STOPS])
         by_word = by_word or step.analyzer in ("word", "char_wb")
     if not terms:  # a hashing vectoriser keeps no vocabulary
         letters = list("abcdefghijklmnop服务模型天气好坏")
@@ -82,8 +91,26 @@ def draw_table(estimator: Any, layout: Layout, count: int, seed: int = 0) -> dic
             values = words.get(column.position) or ["a", "b"]
             drawn[column.name] = _column([str(v) for v in rng.choice(values, count)])
         else:
-            drawn[column.name] = numbers[:, column.position]
+            drawn[column.name] = numbers[:, column.position].copy()
+    for column in layout.columns:
+        if not column.text and _may_be_missing(estimator, layout, drawn, column.name):
+            drawn[column.name][rng.random(count) < 0.15] = np.nan
     return drawn
+
+
+def _may_be_missing(
+    estimator: Any, layout: Layout, drawn: dict[str, np.ndarray], name: str
+) -> bool:
+    """Whether a column of numbers may hold NaN. Found by asking, since tables do not say."""
+    row = {column: to_bytes(a[:1]) if a.dtype == object else a[:1] for column, a in drawn.items()}
+    row[name] = np.array([np.nan])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            answer(estimator, outputs_of(estimator), rows_for(layout, row))
+        except Exception:  # noqa: BLE001  (an estimator may raise anything; that is the answer)
+            return False
+    return True
 
 
 def _choices(estimator: Any) -> list[tuple[int, list[str]]]:

@@ -24,6 +24,10 @@ def threshold_rows(step: Any, width: int, n: int, rng: np.random.Generator) -> n
                 pools[feature].append(thresholds[features == feature])
     if not any(pools):
         return None
+    known = getattr(step, "is_categorical_", None)
+    for feature in np.flatnonzero([] if known is None else known):
+        categories = step._bin_mapper.bin_thresholds_[feature]
+        pools[feature] = [np.append(categories, categories.max(initial=0) + 1)]
     columns = [_column(np.concatenate(pool) if pool else None, n, rng) for pool in pools]
     return np.stack(columns, axis=1)
 

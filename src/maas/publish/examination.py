@@ -11,8 +11,9 @@ from msgspec import Struct
 
 from maas.core.errors import ErrorKind, MaasError
 from maas.core.ports import Artifact, Runtime
-from maas.core.records import EngineTiming, PublishOptions, Report
+from maas.core.records import PublishOptions, Report
 from maas.publish.child_process import run_child
+from maas.publish.choose import beside
 from maas.publish.detect import Detected
 from maas.publish.engines import ONNX, check_obeyed, racers
 from maas.publish.messages import Emit, Finding, Job, Raced, RaceJob
@@ -102,7 +103,7 @@ class Examination(Struct, frozen=True):
             artifact=str(artifact),
             work=str(work),
             samples=self.settings.samples,
-            threads=self.settings.threads,
+            threads=self.settings.threads or 1,
             trust=self.options.trust,
             engine=self.options.engine,
             cpu_s=int(self.settings.inspect_s) + 1,
@@ -155,15 +156,13 @@ class Examination(Struct, frozen=True):
 def _joined(finding: Finding, raced: Raced) -> Finding:
     """What both children found; where both have timed an engine, the second has."""
     engines = {timing.engine for timing in raced.timings}
-    others: tuple[EngineTiming, ...] = tuple(
-        timing for timing in finding.timings if timing.engine not in engines
-    )
+    others = [timing for timing in finding.timings if timing.engine not in engines]
     return msgspec.structs.replace(
         finding,
         engine=raced.engine,
         signatures=raced.signatures,
         reason=raced.reason,
         batch_note=raced.batch_note,
-        timings=(*raced.timings, *others),
+        timings=(*raced.timings, *(beside(timing, raced.timings[0]) for timing in others)),
         read_with={**finding.read_with, **raced.read_with},
     )

@@ -17,7 +17,7 @@ from maas.publish.versions import read_with
 from maas.runtimes.keras import KerasRuntime
 from maas.runtimes.keras_model import CODE, ENTRIES, TRUSTED_ENTRY, function_of, load_model
 from maas.runtimes.tf_graph import GraphServable
-from maas.runtimes.tf_process import DISTRIBUTIONS
+from maas.runtimes.tf_process import DISTRIBUTIONS, open_keras
 
 
 def examine_keras(job: Job, emit: Emit) -> Finding:
@@ -27,6 +27,7 @@ def examine_keras(job: Job, emit: Emit) -> Finding:
         MaasError: one sentence that says what is wrong with it.
     """
     emit("scan", "looking through the file before anything opens it", 0.1)
+    open_keras(job.threads)
     scan = scan_keras(job)
 
     emit("inspect", "loading it with Keras", 0.2)

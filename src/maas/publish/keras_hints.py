@@ -76,8 +76,8 @@ def hint_of(layer: Any) -> Hint | None:
     if kind == "Discretization":
         bounds = np.asarray(layer.bin_boundaries or [0.0], dtype=np.float64)
         return Hint("scaled", mean=float(bounds.mean()), deviation=float(np.ptp(bounds)) or 1.0)
-    if kind in ("TextVectorization", "StringLookup"):
-        return _vocabulary(layer)
+    if kind in ("TextVectorization", "StringLookup", "IntegerLookup"):
+        return _vocabulary(layer, kind == "IntegerLookup")
     return None
 
 
@@ -91,10 +91,12 @@ def _scaler(layer: Any) -> Hint | None:
     return Hint("scaled", mean=mean.reshape(-1).tolist(), deviation=deviation.reshape(-1).tolist())
 
 
-def _vocabulary(layer: Any) -> Hint | None:
+def _vocabulary(layer: Any, numbers: bool) -> Hint | None:
     try:
         words = layer.get_vocabulary()
     except (ValueError, RuntimeError, NotImplementedError):
         return None  # a lookup that has not been adapted
+    if numbers:
+        return Hint("index", high=int(max(words, default=0)) + 2)
     kept = [one_sentence(str(word), 60) for word in words[:MOST_WORDS] if str(word).strip()]
     return Hint("words", words=tuple(kept)) if kept else None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from typing import Any
 
 from maas.core.signature import Signature
 from maas.core.tensor import DType, TensorSpec
+from maas.publish.lower_boosting import SplitByCategoryError, boosting_converters
 from maas.publish.onnx_graph import DTYPES
 from maas.publish.repairs import repair
 from maas.runtimes.estimator import Layout
@@ -31,14 +33,14 @@ def lower(estimator: Any, layout: Layout, signature: Signature) -> bytes:
     Raises:
         NotLoweredError: with the reason.
     """
-    if layout.kind == "columns":
-        raise NotLoweredError("its columns are of mixed types")
     if layout.kind == "frame":
         raise NotLoweredError("its code asks for the columns of a data frame")
     if any(spec.dtype is DType.FP64 for spec in signature.inputs):
         raise NotLoweredError("its answers need float64 inputs")
     model = _convert(estimator, layout)
     repair(model, estimator)
+    if layout.kind == "columns":
+        _take_columns(model, signature)
     # skl2onnx puts the label first and the scores second; anything further is not asked for.
     if len(model.graph.output) < len(signature.outputs):
         raise NotLoweredError("its ONNX form lacks an output")
@@ -55,23 +57,73 @@ def lower(estimator: Any, layout: Layout, signature: Signature) -> bytes:
 
 
 def _convert(estimator: Any, layout: Layout) -> Any:
-    from skl2onnx import to_onnx
-    from skl2onnx.common.data_types import FloatTensorType, StringTensorType
+    from skl2onnx import convert_sklearn
 
-    if layout.kind == "text":
-        types = [("text", StringTensorType([None]))]
-    elif layout.kind == "words":
-        types = [("x", StringTensorType([None, layout.width]))]
-    else:
-        types = [("x", FloatTensorType([None, layout.width]))]
     options = {id(estimator): {"zipmap": False}} if hasattr(estimator, "classes_") else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return to_onnx(estimator, initial_types=types, options=options, target_opset=_opsets())
+            return convert_sklearn(
+                estimator,
+                "model",
+                initial_types=_types(layout),
+                target_opset=_opsets(),
+                custom_conversion_functions=boosting_converters(),
+                options=options,
+            )
+        except SplitByCategoryError as error:
+            raise NotLoweredError(str(error)) from error
         except Exception as error:
-            reason = one_sentence(str(error).split(". ")[0], 160)
-            raise NotLoweredError(f"skl2onnx cannot convert it: {reason}") from error
+            raise NotLoweredError(f"skl2onnx cannot convert it: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    text = str(error)
+    unknown = re.search(r"Unable to find a (?:shape calculator|converter)\D*'[^']*?(\w+)'>", text)
+    if unknown:
+        return f"it knows no {unknown[1]}"
+    return one_sentence(re.split(r"\. |\n", text)[0], 160)
+
+
+def _types(layout: Layout) -> list[tuple[str, Any]]:
+    """The inputs as skl2onnx wants them; a column that is not looked at is there all the same."""
+    from skl2onnx.common.data_types import FloatTensorType, StringTensorType
+
+    if layout.kind == "text":
+        return [("text", StringTensorType([None]))]
+    if layout.kind == "words":
+        return [("x", StringTensorType([None, layout.width]))]
+    if layout.kind == "numbers":
+        return [("x", FloatTensorType([None, layout.width]))]
+    types = [(f"unused column {i}", FloatTensorType([None, 1])) for i in range(layout.width or 0)]
+    for column in layout.columns:
+        kind = StringTensorType if column.text else FloatTensorType
+        types[column.position] = (column.name, kind([None, 1]))
+    return types
+
+
+def _take_columns(model: Any, signature: Signature) -> None:
+    """Makes the inputs, which skl2onnx wants as [n, 1], the signature's [n].
+
+    Raises:
+        NotLoweredError: where a column that the signature lacks is used after all.
+    """
+    from onnx import helper
+
+    wanted = {spec.name for spec in signature.inputs}
+    used = {name for node in model.graph.node for name in node.input}
+    inputs = [value for value in model.graph.input if value.name in wanted or value.name in used]
+    if {value.name for value in inputs} != wanted:
+        raise NotLoweredError("its ONNX form takes other columns")
+    del model.graph.input[:]
+    size = "column_shape"
+    model.graph.initializer.append(helper.make_tensor(size, 7, [2], [-1, 1]))
+    for value in inputs:
+        inner = f"{value.name}_as_column"
+        _rename(model, value.name, inner)
+        model.graph.node.insert(0, helper.make_node("Reshape", [value.name, size], [inner]))
+        element = value.type.tensor_type.elem_type
+        model.graph.input.append(helper.make_tensor_value_info(value.name, element, [None]))
 
 
 def _opsets() -> dict[str, int]:

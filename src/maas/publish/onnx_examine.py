@@ -263,4 +263,3 @@ def _parity(
 
 def _as_text(tensors: Tensors) -> dict[str, np.ndarray]:
     return {n: to_str(n, a) if a.dtype == object else a for n, a in tensors.items()}
-

@@ -80,7 +80,7 @@ def race(job: RaceJob, runtimes: Callable[[str], Runtime], emit: Emit) -> Raced:
     samples = _read(job, SAMPLES, artifact)
     device = Device(threads=job.threads)
     servable = runtimes(ONNX).load(artifact, device)
-    cases, notes, repeats = _prove_again(job, servable, samples)
+    cases, note, repeats = _prove_again(job, servable, samples)
     proven = {case.signature.name: case.signature for case in cases}
     artifact = msgspec.structs.replace(artifact, signatures=proven)
     timings = [_time(ONNX, servable, cases[0])]
@@ -101,7 +101,7 @@ def race(job: RaceJob, runtimes: Callable[[str], Runtime], emit: Emit) -> Raced:
         engine=chosen.engine,
         signatures=proven,
         reason=f"{found.reason}{chosen.clause}",
-        batch_note=notes[0] or found.batch_note,
+        batch_note=note or found.batch_note,
         timings=chosen.timings,
         read_with=read_with(*DISTRIBUTIONS),
     )
@@ -131,19 +131,19 @@ def _read(job: RaceJob, name: str, artifact: Artifact) -> dict[str, dict[str, np
 
 def _prove_again(
     job: RaceJob, servable: Servable, samples: dict[str, dict[str, np.ndarray]]
-) -> tuple[tuple[_Case, ...], tuple[str, ...], bool]:
+) -> tuple[tuple[_Case, ...], str, bool]:
     """ONNX Runtime's answers, compared with the original's.
 
     Returns:
-        A case and a note on its batch for each signature, and whether the model answers the same
-        call the same way twice.
+        A case for each signature, why one has no batch axis after all, and whether the model
+        answers the same call the same way twice.
 
     Raises:
         MaasError: INVALID_ARGUMENT where it does not answer as the original did.
     """
     itself = job.format == ONNX
     answers = {} if itself else _read_answers(job, samples)
-    cases, notes, repeats = [], [], True
+    cases, note, repeats = [], "", True
     for name, signature in job.finding.signatures.items():
         check_inputs(signature, samples[name])
         mine = servable.infer(name, samples[name])
@@ -152,17 +152,16 @@ def _prove_again(
         torn = None
         if not itself:
             torn = _torn(signature, answers[name], mine)
-        note = ""
         if signature.batched:
             proof = prove_batched(partial(servable.infer, name), samples[name])
-            signature = msgspec.structs.replace(signature, batched=proof.batched)
-            note = proof.note
+            if not proof.batched:
+                signature = msgspec.structs.replace(signature, batched=False)
+                note = note or proof.note
         reference = mine if itself else answers[name]
         calls = probes_of(signature, samples[name]) if len(job.engines) > 1 else []
         probes = tuple(ask(servable, name, what, call) for what, call in calls)
         cases.append(_Case(signature, samples[name], reference, torn, probes))
-        notes.append(note)
-    return tuple(cases), tuple(notes), repeats
+    return tuple(cases), note, repeats
 
 
 def _read_answers(

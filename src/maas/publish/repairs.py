@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from maas.runtimes.estimator import entry_parts
+
 SPACE = (
     r"[\t-\r\x{1c}-\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}"
     r"\x{3000}]"
@@ -19,14 +21,56 @@ SPACE = (
 PAD = "\uffff"
 """Fills short texts up to the longest of a batch: a code point that is no character. skl2onnx
 takes '#', which would be counted where '#' is in the vocabulary."""
+LOCALE = "C.UTF-8"
+ASCII_WORDS = b"[a-zA-Z0-9_]+"
+"""What skl2onnx makes of scikit-learn's usual pattern of a word."""
+WORDS = {
+    r"(?u)\b\w\w+\b": rb"[\p{L}\p{N}_]{2,}",
+    r"(?u)\b\w+\b": rb"[\p{L}\p{N}_]+",
+}
+"""Patterns of words, the first scikit-learn's usual one, and the same in RE2's words."""
 REGEX_OPSET = 20
 """The operator set that brought RegexFullMatch."""
 
 
 def repair(model: Any, estimator: Any) -> None:
     """Repairs a converted model in place."""
+    _fold_case_anywhere(model)
+    _split_words(model, estimator)
     _collapse_space(model)
     _follow_missing(model, estimator)
+
+
+def _fold_case_anywhere(model: Any) -> None:
+    """Lower-cases by a locale that every system has; ONNX Runtime's own is en_US.UTF-8."""
+    from onnx import helper
+
+    for node in model.graph.node:
+        if node.op_type == "StringNormalizer":
+            kept = [a for a in node.attribute if a.name != "locale"]
+            del node.attribute[:]
+            node.attribute.extend([*kept, helper.make_attribute("locale", LOCALE)])
+
+
+def _split_words(model: Any, estimator: Any) -> None:
+    r"""Takes words of any script where scikit-learn does.
+
+    skl2onnx writes ASCII letters and digits for the usual pattern, and any other as it is, though
+    RE2 reads `\w` as ASCII. Source: `CountVectorizer.token_pattern`;
+    Python's `\w` is letters and numbers of any kind, and the underscore.
+    """
+    patterns = {
+        part.token_pattern
+        for part in entry_parts(estimator)
+        if getattr(part, "analyzer", None) == "word"
+    }
+    pattern = patterns.pop() if len(patterns) == 1 else ""
+    if pattern not in WORDS:
+        return
+    for node in model.graph.node:
+        for attribute in node.attribute if node.op_type == "Tokenizer" else ():
+            if attribute.name == "tokenexp" and attribute.s in (ASCII_WORDS, pattern.encode()):
+                attribute.s = WORDS[pattern]
 
 
 def _collapse_space(model: Any) -> None:

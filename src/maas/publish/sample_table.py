@@ -39,7 +39,7 @@ def read_table(path: Path, name: str) -> dict[str, np.ndarray] | np.ndarray:
         raise invalid(f"the sample {name[-40:]!r} is not read here; {ENDINGS}")
     try:
         return readers[ending](path)
-    except (ValueError, TypeError, KeyError, RecursionError, EOFError, csv.Error) as error:
+    except (ValueError, TypeError, LookupError, RecursionError, EOFError, csv.Error) as error:
         raise invalid(
             f"the sample {name[-40:]!r} does not hold rows; expected a table with the names of "
             "its columns, or an array"
@@ -99,6 +99,8 @@ def _json(path: Path) -> dict[str, np.ndarray] | np.ndarray:
             value = inner
     if isinstance(value, dict):
         return _same_length({name: _cells(cells) for name, cells in value.items()})
+    if not isinstance(value, list) or not value:
+        raise ValueError("no rows")
     if isinstance(value[0], dict):
         return _same_length({name: _cells([row[name] for row in value]) for name in value[0]})
     if isinstance(value[0], list):
@@ -149,6 +151,8 @@ def _plain(array: np.ndarray) -> np.ndarray:
         return flat.reshape(array.shape)
     if array.dtype.kind in "iub":
         return array.astype(np.int64)
+    if array.dtype.kind != "f":
+        raise TypeError("neither numbers nor texts")
     return array.astype(np.float64)
 
 

@@ -15,7 +15,7 @@ from maas.publish.versions import read_with
 from maas.runtimes.saved_model import ENTRY, SavedSignatures, load_saved_model, signatures_of
 from maas.runtimes.tensorflow import TensorFlowRuntime
 from maas.runtimes.tf_graph import GraphServable
-from maas.runtimes.tf_process import DISTRIBUTIONS
+from maas.runtimes.tf_process import DISTRIBUTIONS, open_tensorflow
 
 
 def examine_savedmodel(job: Job, emit: Emit) -> Finding:
@@ -25,6 +25,7 @@ def examine_savedmodel(job: Job, emit: Emit) -> Finding:
         MaasError: one sentence that says what is wrong with it.
     """
     emit("scan", "looking through the folder before anything opens it", 0.1)
+    open_tensorflow(job.threads)
     folder = (Path(job.source) / job.entry).parent if job.entry else Path(job.source)
     scan = scan_savedmodel(folder, job.trust)
 

@@ -22,7 +22,7 @@ from maas.publish.skops_scan import scan_skops
 from maas.publish.tensorfile import write_tensors
 from maas.publish.timing import BATCH, time_engine
 from maas.publish.versions import read_with
-from maas.runtimes.estimator import layout_of
+from maas.runtimes.estimator import LIBRARIES, layout_of
 from maas.runtimes.onnx import OnnxRuntime
 from maas.runtimes.sklearn import SklearnRuntime
 from maas.runtimes.skops_types import load_skops
@@ -151,7 +151,13 @@ def _choose(original: Original, native: Native, job: Job, emit: Emit) -> Chosen:
     except NotLoweredError as error:
         reason = str(error)
         emit("prove", "proving that rows may be run together", 0.6)
-    return Chosen(False, f"served by scikit-learn itself, since {reason}", parity)
+    return Chosen(False, f"{_itself(original)}, since {reason}", parity)
+
+
+def _itself(original: Original) -> str:
+    library = type(original.estimator).__module__.partition(".")[0]
+    name = library if library in LIBRARIES - {"sklearn"} else "scikit-learn"
+    return f"served by {name} itself"
 
 
 def _race(
@@ -167,7 +173,7 @@ def _race(
         lowered.us_per_row_batch / itself.us_per_row_batch,
     )
     if lag > FAR_SLOWER and not job.engine:
-        reason = f"served by scikit-learn itself, since its ONNX form is {lag:.0f} times slower"
+        reason = f"{_itself(original)}, since its ONNX form is {lag:.0f} times slower"
         chosen = Chosen(False, reason, chosen.parity)
     return (lowered, itself), chosen
 

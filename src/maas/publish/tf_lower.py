@@ -14,10 +14,12 @@ from maas.publish.onnx_graph import DTYPES
 from maas.runtimes.tf_graph import Run, tensor_specs
 from maas.runtimes.wording import one_sentence
 
-_INNER = "inner tensor "
-"""Begins the names of tensors between the ends; see `_rename`."""
 OPSET = 18
 """The newest operator set that tf2onnx 1.17 writes."""
+
+LARGEST = 256 << 20
+"""Bytes of weights that are lowered: tf2onnx takes 25 times their size in memory, and its way of
+keeping them apart needs NumPy 1."""
 
 
 def lower_graph(run: Run, signature: Signature) -> bytes:
@@ -72,7 +74,10 @@ def _convert(run: Run, signature: Signature) -> tuple[Any, dict[str, Any]]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             concrete = function.get_concrete_function()
+            _require_bearable(concrete)
             model, _ = tf2onnx.convert.from_function(function, specs, opset=OPSET)
+    except NotLoweredError:
+        raise
     except Exception as error:
         raise NotLoweredError(f"tf2onnx cannot convert it: {one_sentence(error, 160)}") from error
     inner = concrete.inputs[len(specs) :]
@@ -83,6 +88,15 @@ def _convert(run: Run, signature: Signature) -> tuple[Any, dict[str, Any]]:
         if value.dtype not in (tf.resource, tf.variant) and hasattr(value, "numpy")
     }
     return model, captured
+
+
+def _require_bearable(concrete: Any) -> None:
+    weights = sum(int(np.prod(v.shape)) * v.dtype.size for v in concrete.variables)
+    if weights > LARGEST:
+        raise NotLoweredError(
+            f"its {weights >> 20} MiB of weights are more than the {LARGEST >> 20} MiB that "
+            "tf2onnx can convert in the memory it may use"
+        )
 
 
 def _give_constants(model: Any, captured: dict[str, Any]) -> None:
@@ -132,11 +146,14 @@ def _rename(
 
     graph = model.graph
     graph.name, graph.doc_string = "lowered", ""
+    prefix = "inner_"
+    while any(name.startswith(prefix) for name in (*inputs.values(), *outputs.values())):
+        prefix += "_"
     numbers: dict[str, str] = {"": ""}  # an optional input that is not given stays nameless
     for name in [*inputs, *outputs]:
-        numbers[name] = f"{_INNER}{len(numbers)}"
+        numbers[name] = f"{prefix}{len(numbers)}"
     used = {name for node in graph.node for name in _reads(node)}
-    _number(graph, numbers)
+    _number(graph, numbers, prefix)
     nodes = list(graph.node)
     for part in (graph.node, graph.input, graph.output, graph.value_info):
         del part[:]
@@ -151,35 +168,44 @@ def _rename(
     graph.node.extend(nodes)
     for old, spec in zip(outputs, signature.outputs, strict=True):
         graph.node.append(helper.make_node("Identity", [numbers[old]], [spec.name]))
-        graph.output.append(helper.make_tensor_value_info(spec.name, elements[spec.dtype], None))
+        shape = [f"{spec.name}_{axis}" if s is None else s for axis, s in enumerate(spec.shape)]
+        graph.output.append(helper.make_tensor_value_info(spec.name, elements[spec.dtype], shape))
 
 
-def _number(graph: Any, numbers: dict[str, str]) -> None:
+def _number(graph: Any, numbers: dict[str, str], prefix: str) -> None:
     """Renames every tensor of a graph and of the graphs within it, by order of appearance."""
 
     def of(name: str) -> str:
-        return numbers.setdefault(name, f"{_INNER}{len(numbers)}")
+        return numbers.setdefault(name, f"{prefix}{len(numbers)}")
 
     del graph.value_info[:]
-    for value in [*graph.input, *graph.initializer]:
+    for value in graph.input:
         value.name = of(value.name)
     for position, node in enumerate(graph.node):
         node.name, node.doc_string = f"{node.op_type}_{position}", ""
         for names in (node.input, node.output):
             names[:] = [of(name) for name in names]
         for attribute in node.attribute:
-            for inner in [attribute.g, *attribute.graphs]:
-                _number(inner, numbers)
-    for value in graph.output:
+            for inner in _graphs_of(attribute):
+                _number(inner, numbers, prefix)
+    for value in [*graph.output, *graph.initializer]:
         value.name = of(value.name)
+    # tf2onnx orders weights by names that count upwards over a process.
+    weights = sorted(graph.initializer, key=lambda weight: int(weight.name.removeprefix(prefix)))
+    del graph.initializer[:]
+    graph.initializer.extend(weights)
 
 
 def _reads(node: Any) -> set[str]:
     """Names that a node reads, those of its subgraphs included."""
     names = set(node.input)
     for attribute in node.attribute:
-        for graph in [attribute.g, *attribute.graphs]:
+        for graph in _graphs_of(attribute):
             names |= {value.name for value in graph.output}
             for inner in graph.node:
                 names |= _reads(inner)
     return names
+
+
+def _graphs_of(attribute: Any) -> list[Any]:
+    return [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]

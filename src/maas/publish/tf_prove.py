@@ -20,7 +20,7 @@ from maas.publish.lower import NotLoweredError
 from maas.publish.messages import Emit, Job
 from maas.publish.tensorfile import write_tensors
 from maas.publish.tf_lower import lower_graph
-from maas.publish.tf_samples import Samples
+from maas.publish.tf_samples import Samples, rows_at_once
 from maas.publish.timing import BATCH, time_engine
 from maas.runtimes.onnx import OnnxRuntime
 from maas.runtimes.tf_graph import Run
@@ -29,6 +29,8 @@ FAR_SLOWER = 3.0
 """An ONNX form this many times slower, for one row and for a batch, is not worth its lightness."""
 
 
+FEW = 4
+"""Rows that are run together at least, to prove the batch axis."""
 UNSTEADY = "its answers to the same rows differ from one run to the next"
 
 
@@ -307,9 +309,11 @@ def _prove_batch(original: Original, servable: Servable) -> BatchProof:
             return BatchProof(
                 False, f"the first axis of input {spec.name!r} is fixed at {spec.shape[0]}"
             )
-    return prove_batched(
-        lambda rows: servable.infer(original.name, rows), original.samples.groups[0]
-    )
+    rows = original.samples.groups[0]
+    if original.samples.rows_axis:
+        inputs = original.samples.inputs()
+        rows = take(inputs, slice(0, max(rows_at_once(inputs), FEW)))
+    return prove_batched(lambda tensors: servable.infer(original.name, tensors), rows)
 
 
 def _time(engine: str, servable: Servable, original: Original) -> EngineTiming:
@@ -318,13 +322,15 @@ def _time(engine: str, servable: Servable, original: Original) -> EngineTiming:
         return EngineTiming(engine, 0.0, 0.0, 1, note=f"not timed: {original.note}")
     group = samples.groups[0]
     many: Tensors | None = None
+    batch = min(BATCH, rows_at_once(group)) if samples.rows_axis else 1
     if samples.rows_axis:
-        many = {name: array[np.arange(BATCH) % len(array)] for name, array in group.items()}
+        many = {name: array[np.arange(batch) % len(array)] for name, array in group.items()}
         group = take(group, slice(0, 1))
     return time_engine(
         engine,
         lambda: servable.infer(original.name, group),
         None if many is None else lambda: servable.infer(original.name, many),
+        batch,
     )
 
 

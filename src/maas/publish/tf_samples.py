@@ -26,7 +26,7 @@ BUDGET_S = 20.0
 """Seconds that answering all rows once may take."""
 MOST_BYTES = 320 << 20
 """Of all rows together; 256 images of [299, 299, 3] float32 fit."""
-CHUNK_BYTES = 16 << 20
+CHUNK_BYTES = 4 << 20
 CHUNK_ROWS = 64
 """Rows run at a time: what is between a model's layers is many times its input."""
 SIZES = (16, 32, 64, 128, 224, 299, 8, 512, 4, 2, 1)
@@ -44,12 +44,14 @@ class Hint(Struct, frozen=True):
     Args:
         kind: `index` (0 to `high` - 1), `scaled` (around `mean`, by `deviation`), `pixels`
             (0 to `high`), `words` (of `words`).
+        mean: one, or an array that broadcasts against the input.
+        deviation: likewise.
     """
 
     kind: Literal["index", "scaled", "pixels", "words"]
     high: int = 2
-    mean: float | list[float] = 0.0
-    deviation: float | list[float] = 1.0
+    mean: np.ndarray | float = 0.0
+    deviation: np.ndarray | float = 1.0
     words: tuple[str, ...] = ()
 
 
@@ -232,10 +234,14 @@ def _answered(
     return kept, answers
 
 
+def rows_at_once(rows: Tensors) -> int:
+    """How many rows of this size may be run together."""
+    size = sum(array.nbytes // max(len(array), 1) for array in rows.values())
+    return max(1, min(CHUNK_ROWS, CHUNK_BYTES // max(size, 1)))
+
+
 def _chunks(rows: Tensors) -> Iterator[dict[str, np.ndarray]]:
-    count = len(next(iter(rows.values())))
-    size = sum(array.nbytes for array in rows.values()) // max(count, 1)
-    step = max(1, min(CHUNK_ROWS, CHUNK_BYTES // max(size, 1)))
+    count, step = len(next(iter(rows.values()))), rows_at_once(rows)
     for start in range(0, count, step):
         yield take(rows, slice(start, start + step))
 
@@ -254,8 +260,8 @@ def _values(
     if hint is not None and hint.kind == "index":
         return rng.integers(0, max(hint.high, 1), shape).astype(spec.dtype.numpy)
     if hint is not None and hint.kind == "scaled":
-        spread = _per_row(shape, (0.3, 1.0, 2.0), rng) * np.asarray(hint.deviation)
-        scaled = np.asarray(hint.mean) + spread * rng.standard_normal(shape)
+        spread = _per_row(shape, (0.3, 1.0, 2.0), rng) * _fitting(hint.deviation, shape)
+        scaled = _fitting(hint.mean, shape) + spread * rng.standard_normal(shape)
         return np.asarray(scaled).astype(spec.dtype.numpy)
     image = _like_image(spec.shape) or (hint is not None and hint.kind == "pixels")
     if spec.dtype.is_integer:
@@ -280,6 +286,19 @@ def _per_row(
     if not shape:
         return np.asarray(rng.choice(among))
     return np.asarray(rng.choice(among, (shape[0], *[1] * (len(shape) - 1))))
+
+
+def _fitting(values: np.ndarray | float, shape: tuple[int, ...]) -> np.ndarray:
+    """The values where they broadcast to the shape, else their mean.
+
+    They do not where the layer that told them sees several inputs side by side.
+    """
+    array = np.asarray(values)
+    try:
+        fits = np.broadcast_shapes(array.shape, shape) == shape
+    except ValueError:
+        fits = False
+    return array if fits else np.asarray(array.mean())
 
 
 def _like_image(shape: tuple[int | None, ...]) -> bool:

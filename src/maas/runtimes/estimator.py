@@ -27,6 +27,7 @@ METHODS = {
 
 
 LIBRARIES = frozenset({"sklearn", "xgboost", "lightgbm", "catboost"})
+"""Modules whose estimators take rows of numbers as scikit-learn's do."""
 
 
 class Column(Struct, frozen=True):

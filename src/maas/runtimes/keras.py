@@ -24,11 +24,11 @@ class KerasRuntime:
     confined = True
 
     def estimate(self, artifact: Artifact) -> Resources:
-        """Four times the file, and 1 GiB for an interpreter with TensorFlow.
+        """Five times the file, and 1 GiB for an interpreter with TensorFlow.
 
         While loading, weights exist as file contents, as fresh variables and as their values.
         """
-        return Resources(memory_bytes=4 * artifact.file.stat().st_size + 1024 * MIB)
+        return Resources(memory_bytes=5 * artifact.file.stat().st_size + 1024 * MIB)
 
     def load(self, artifact: Artifact, device: Device) -> GraphServable:
         """Loads the model and traces it.

@@ -164,8 +164,8 @@ def _recorded_input(model: Any) -> TensorSpec:
     )
     if len(required) != 1 or not recorded or not flat:
         raise invalid(
-            "the model is a subclass that does not record what it takes; save it as a SavedModel "
-            "with model.export('folder') and publish the folder"
+            "the model does not record what it takes; call it once on an input before saving it, "
+            "or save it as a SavedModel with model.export('folder') and publish the folder"
         )
     dtype = str(getattr(model, "input_dtype", None) or "float32")
     return spec_of(required[0], dtype, (None, *recorded[1:]), "input")

@@ -234,7 +234,7 @@ def _compile(file: Path, signature: Signature, device: Device) -> _Graph:
         raise _cannot(_reason(error)) from error
     except KeyError as error:
         raise _cannot(f"there is no tensor {error} in what it made of the model") from error
-    if len(names) != len(inputs):
+    if len(request.model_inputs) != len(inputs):
         raise _cannot("it made other inputs of the model")
     return _Graph(request, inputs, outputs, signature.batched, _watched(signature))
 

@@ -4,7 +4,7 @@ skops trusts by default (read in skops 0.13 to 0.16, `skops/io/_trusted_types.py
 `_get_trusted`): Python's primitives and containers, NumPy arrays, dtypes, random states and
 ufuncs, SciPy's ufuncs and sparse matrices, scikit-learn's public estimators and loss functions.
 None of them runs a function that the file chooses. `functools.partial`, `operator.*`, bound
-methods and plain functions are not trusted, and are not listed here either.
+methods and plain functions are not trusted.
 
 `maas.core.reviewed` lists what common estimators need beyond that. Some of it holds indices that
 compiled code follows unchecked; `maas.runtimes.soundness` checks or rebuilds those after loading.

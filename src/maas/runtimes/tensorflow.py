@@ -22,9 +22,9 @@ class TensorFlowRuntime:
     confined = True
 
     def estimate(self, artifact: Artifact) -> Resources:
-        """Four times the files, and 1 GiB for an interpreter with TensorFlow."""
+        """Twice the files, and 1 GiB for an interpreter with TensorFlow."""
         files = sum(f.stat().st_size for f in artifact.file.parent.rglob("*") if f.is_file())
-        return Resources(memory_bytes=4 * files + 1024 * MIB)
+        return Resources(memory_bytes=2 * files + 1024 * MIB)
 
     def load(self, artifact: Artifact, device: Device) -> GraphServable:
         """Loads the model and finds the functions of its signatures.

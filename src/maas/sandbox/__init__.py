@@ -1,6 +1,6 @@
 """The sandbox: a process gives up for life what opening and running a model does not need."""
 
-from maas.sandbox.confine import Confinement, confine
+from maas.sandbox.confinement import Confinement, confine
 from maas.sandbox.environment import sandbox_environment
 from maas.sandbox.usage import Usage, family_of, folder_bytes, usage_of
 from maas.sandbox.wording import denial, how_it_ended

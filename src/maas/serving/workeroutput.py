@@ -14,10 +14,12 @@ log = logging.getLogger("maas.model")
 
 LINE = 2000
 """Characters of a line that are logged."""
-BURST = 256 << 10
+BURST = 128 << 10
 """Bytes that are logged at once …"""
 RATE = 16 << 10
 """… and bytes a second after that. The rest is read, counted and dropped."""
+LINE_COST = 64
+"""Bytes that a line counts for beside its own: a record of the log has a head."""
 KEPT = 4096
 LAST = 160
 
@@ -68,10 +70,15 @@ class WorkerOutput:
         now = self._clock()
         self._left = min(self._left + RATE * (now - self._at), float(BURST))
         self._at = now
-        if len(data) > self._left:
+        cost = len(data) + LINE_COST * data.count(b"\n")
+        if cost > self._left:
+            if not self._dropped:
+                log.warning(
+                    "the model prints too much: what follows is left out", extra=self._extra
+                )
             self._dropped += len(data)
             return
-        self._left -= len(data)
+        self._left -= cost
         self._tell_dropped()
         lines = (self._rest + data).split(b"\n")
         self._rest = lines.pop()[:KEPT]
@@ -81,9 +88,7 @@ class WorkerOutput:
     def _tell_dropped(self) -> None:
         if self._dropped:
             log.warning(
-                "the model prints too much: %d bytes are left out here",
-                self._dropped,
-                extra=self._extra,
+                "%d bytes of its output are left out here", self._dropped, extra=self._extra
             )
             self._dropped = 0
             self._rest = b""

@@ -55,6 +55,9 @@ def check_description(runtime: Runtime, artifact: Artifact) -> None:
     assert runtime.platform, "a runtime has a platform"
     assert artifact.format in runtime.formats, f"formats must hold {artifact.format!r}"
     assert runtime.host in ("shared", "dedicated"), "host is 'shared' or 'dedicated'"
+    assert not runtime.confined or runtime.host == "dedicated", (
+        "what is confined has a host of its own: that ends when the model's process does"
+    )
     bound = runtime.estimate(artifact).memory_bytes
     size = artifact.file.stat().st_size
     assert bound >= size, f"an upper bound of memory is at least the file's {size} bytes"

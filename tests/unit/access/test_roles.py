@@ -39,5 +39,5 @@ def test_the_refusal_names_the_roles_that_may() -> None:
     assert caught.value.kind is ErrorKind.PERMISSION_DENIED
     assert caught.value.message == (
         "the key 'ann' has the role 'caller', which may not publish, change or delete models; "
-        "use a key with the role owner or operator or publisher"
+        "use a key with the role owner, operator or publisher"
     )

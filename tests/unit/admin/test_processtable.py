@@ -90,3 +90,22 @@ def test_every_process_is_listed_with_what_it_holds(tmp_path: Path) -> None:
     assert control.started_at == STARTED
     assert (host.models, host.restarts, host.reason) == (("a:2", "b:1"), 2, "killed by SIGKILL")
     assert (host.state, host.memory_bytes) == ("ended", 0)
+
+
+def test_a_hosts_worker_is_a_part_of_it(tmp_path: Path) -> None:
+    code = "import subprocess, sys; held = bytearray(1 << 26); print('up', flush=True); input()"
+    started = f"import subprocess, sys; subprocess.run([sys.executable, '-S', '-c', {code!r}])"
+    child = subprocess.Popen(
+        [sys.executable, "-S", "-c", started], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    running = {
+        kind: {"id": kind, "kind": kind, "pid": child.pid, "started_at": 0.0, "restarts": 0}
+        for kind in ("host", "control")
+    }
+    with child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        table = ProcessTable(lambda: running, manager(tmp_path), os.getppid(), STARTED)
+        _, host, control = table.records()
+        child.communicate(b"\n")
+    assert host.memory_bytes > control.memory_bytes + (1 << 26)

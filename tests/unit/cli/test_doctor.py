@@ -30,7 +30,8 @@ def test_a_server_that_is_well(stub: Stub, maas: Any, home: Path) -> None:
     assert "front envoy, gRPC on" in result.out
     names = {check["name"] for check in json.loads(maas("doctor", "--json").out)}
     assert names == {
-        "python", "libpython", "envoy", "sklearn", "data folder", "owner key", "server",
+        "python", "libpython", "envoy", "sklearn", "tensorflow", "openvino", "bench",
+        "data folder", "owner key", "server",
     }  # fmt: skip
 
 
@@ -103,7 +104,13 @@ def test_python() -> None:
 
 def test_what_is_missing_names_its_cure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "find_spec", lambda _name: None)
-    assert "pip install 'maas-server[sklearn]'" in checks.check_extras()[0].cure
+    first, *others = checks.check_extras()
+    assert first.status is Status.WARN
+    assert "pip install 'maas-server[sklearn]'" in first.cure
+    assert [other.cure for other in others] == [
+        f"pip install 'maas-server[{extra}]'" for extra in ("tensorflow", "openvino", "bench")
+    ]
+    assert {other.status for other in others} == {Status.OK}
     assert checks.check_front().status is Status.WARN
 
 

@@ -5,8 +5,12 @@ import inspect
 import os
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from maas_stub_server import KEY, Stub, make_version, untar
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from maas.client import ApiError, AsyncClient, Client, ServerUnreachable
 from maas.core.errors import ErrorKind
@@ -50,6 +54,25 @@ async def test_predictions_beside_each_other(stub: Stub) -> None:
     async with AsyncClient(stub.url, KEY) as client:
         answers = await asyncio.gather(*(client.predict("iris", [ROW]) for _ in range(8)))
     assert [answer["label"].tolist() for answer in answers] == [[0]] * 8
+
+
+async def test_an_object_is_published_as_the_file_it_is_saved_as(stub: Stub) -> None:
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression()).fit([[1], [2]], [0, 1])
+    for publish in (_publish_async, _publish_blocking):
+        await publish(stub, pipeline)
+        files = untar(stub.last("POST").body)
+        assert set(files) == {"model/iris.skops", "sample/sample.npz"}
+        assert files["model/iris.skops"].startswith(b"PK")
+
+
+async def _publish_async(stub: Stub, thing: object) -> None:
+    async with AsyncClient(stub.url, KEY) as client:
+        await client.publish(thing, "iris", sample=pd.DataFrame({"a": [1, 2]}))
+
+
+async def _publish_blocking(stub: Stub, thing: object) -> None:
+    with Client(stub.url, KEY) as client:
+        await asyncio.to_thread(client.publish, thing, "iris", sample=pd.DataFrame({"a": [1, 2]}))
 
 
 async def test_publish(stub: Stub, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from maas.core.errors import ErrorKind, MaasError
 from maas.core.records import EngineTiming
-from maas.publish.choose import choose, speed_of
+from maas.publish.choose import beside, choose, speed_of
 
 
 def timing(engine: str, one: float, batch: float, **rest) -> EngineTiming:
@@ -72,3 +72,10 @@ def test_an_engine_asked_for_that_cannot(asked, said):
         choose((ONNX, wrong), asked, {"third": "it has no rule for Scaler"})
     assert caught.value.kind is ErrorKind.INVALID_ARGUMENT
     assert said in caught.value.message
+
+
+def test_the_framework_it_came_from():
+    chosen = timing("openvino", 50.0, 5.0)
+    assert beside(timing("keras", 100.0, 10.0), chosen).note == "2.0 times slower"
+    assert beside(timing("sklearn", 50.0, 5.0), chosen).note == "needs a process of its own"
+    assert beside(timing("sklearn", 50.0, 5.0, note="kept"), chosen).note == "kept"

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import json
+import lzma
 import pickle
+import resource
 import struct
 import zipfile
+import zlib
 
 import numpy as np
 import pytest
@@ -13,7 +17,7 @@ import skops.io
 from sklearn.linear_model import LinearRegression
 
 from maas.core.errors import ErrorKind, MaasError
-from maas.publish.detect import detect
+from maas.publish.detect import Detected, detect
 from maas.publish.pickles import looks_like_pickle
 
 
@@ -86,7 +90,7 @@ def test_pickles_inside_zips(refusal, canary):
     [
         (b"", "is empty"),
         (gzip.compress(b"x", mtime=0), "gzip-compressed"),
-        (b"\x89HDF\r\n\x1a\n" + bytes(64), "Keras .h5"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(64), "Keras .h5), which can carry code; save it as .keras"),
         (b"GGUF" + bytes(64), "GGUF"),
         (struct.pack("<Q", 16) + json.dumps({"a": 1}).encode().ljust(16), "safetensors"),
         (b"\x93NUMPY" + bytes(64), "NumPy array"),
@@ -99,7 +103,6 @@ def test_pickles_inside_zips(refusal, canary):
         (b"\x08\x01\x12\x03\xff\xfe\xfd", "saved_model.pb"),
         (b"\x08\x09\x12\x05tests", "saved_model.pb"),
         (b"\x08\x09\x12\x05tests\x42\x00", "has no graph"),
-        (zipped(config_dot_json=b"{}", model_dot_weights_dot_h5=b"x"), "Keras model"),
         (zipped(a_dot_txt=b"hello"), "without skops's schema.json"),
         (b"PK\x03\x04" + bytes(20), "cut off or damaged"),
     ],
@@ -147,11 +150,11 @@ def test_folders(tmp_path, linear, canary):
             detect(folder, "folder")
         return caught.value.message
 
-    assert "without an ONNX model" in said()
+    assert "is a folder without a model at its top" in said()
     (folder / "weights.bin").write_bytes(pickle.dumps(canary))
     assert "is a pickle" in said()
     (folder / "saved_model.pb").write_bytes(b"")
-    assert "TensorFlow SavedModel" in said()
+    assert detect(folder, "folder") == Detected("savedmodel", "")
     (folder / "saved_model.pb").unlink()
     (folder / "a.onnx").write_bytes(linear().SerializeToString())
     assert detect(folder, "folder").entry == "a.onnx"
@@ -161,3 +164,119 @@ def test_folders(tmp_path, linear, canary):
     (folder / "a.onnx").unlink()
     (folder / "a.onnx").symlink_to("/etc/hostname")
     assert "not a regular file" in said()
+
+
+MODEL = b"from maas import PythonModel\n\n\nclass Doubler(PythonModel):\n    pass\n"
+H5 = b"\x89HDF\r\n\x1a\n" + bytes(64)
+PICKLED = pickle.dumps(LinearRegression().fit([[0.0], [1.0]], [0.0, 1.0]))
+KERAS = zipped(metadata_dot_json=b"{}", config_dot_json=b"{}", model_dot_weights_dot_h5=b"x")
+
+
+def lz4(data: bytes) -> bytes:
+    """Only the mark: the standard library does not write lz4."""
+    return b"\x04\x22\x4d\x18" + data
+
+
+@pytest.mark.parametrize(
+    ("data", "format_"),
+    [
+        (PICKLED, "pickle"),
+        (gzip.compress(PICKLED), "pickle"),
+        (zlib.compress(PICKLED, 1), "pickle"),
+        (zlib.compress(PICKLED, 9), "pickle"),
+        (bz2.compress(PICKLED), "pickle"),
+        (lzma.compress(PICKLED), "pickle"),
+        (lzma.compress(PICKLED, lzma.FORMAT_ALONE), "pickle"),
+        (lz4(PICKLED), "pickle"),
+        (H5, "keras-h5"),
+        (MODEL, "python"),
+        (b"\xef\xbb\xbf# -*- coding: utf-8 -*-\n" + MODEL, "python"),
+        (b"# " + b"x" * 70_000 + b"\n" + MODEL, "python"),
+    ],
+    ids=[
+        "pickle",
+        "gzip",
+        "zlib",
+        "zlib 9",
+        "bzip2",
+        "xz",
+        "lzma",
+        "lz4",
+        "h5",
+        "python",
+        "bom",
+        "long",
+    ],
+)
+def test_what_carries_code_needs_trust(tmp_path, refusal, data, format_):
+    message = refusal(data, "m.onnx")
+    assert "with --trust" in message
+    assert detect(tmp_path / "upload", "m.onnx", trust=True) == Detected(format_, "upload")
+
+
+def test_keras_needs_no_trust_to_be_looked_at(tmp_path):
+    file = tmp_path / "upload"
+    file.write_bytes(KERAS)
+    assert detect(file, "m.keras").format == "keras"
+
+
+@pytest.mark.parametrize("trust", [False, True])
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, zlib.compress])
+def test_what_is_compressed_and_no_pickle(tmp_path, pack, trust):
+    file = tmp_path / "upload"
+    file.write_bytes(pack(b"no pickle at all " * 40))
+    with pytest.raises(MaasError, match="-compressed; publish the model file inside it"):
+        detect(file, "m", trust)
+
+
+@pytest.mark.parametrize("trust", [False, True])
+def test_a_bomb_is_not_unpacked(tmp_path, trust):
+    file = tmp_path / "upload"
+    file.write_bytes(gzip.compress(bytes(50 << 20)))
+    with pytest.raises(MaasError, match="gzip-compressed"):
+        detect(file, "m", trust)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for data in (bz2.compress(bytes(200 << 20)), lzma.compress(bytes(200 << 20))):
+        file.write_bytes(data)
+        with pytest.raises(MaasError, match="-compressed"):
+            detect(file, "m", trust)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300 << 10
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"import os\n\nos.environ\n", "is Python without a model; expected a class"),
+        (b"PythonModel is a class of maas\n", "is plain text, not a model"),
+        (b'{"cells": ["class M(PythonModel):"]}', "looks like JSON"),
+    ],
+)
+def test_text_that_is_no_model(tmp_path, data, said):
+    file = tmp_path / "upload"
+    file.write_bytes(data)
+    with pytest.raises(MaasError, match=said):
+        detect(file, "model.py", trust=True)
+
+
+def test_packages(tmp_path):
+    folder = tmp_path / "package"
+    folder.mkdir()
+
+    def found(trust: bool = True) -> str:
+        return detect(folder, "package", trust).entry
+
+    (folder / "churn.py").write_bytes(MODEL)
+    (folder / "data.pkl").write_bytes(PICKLED)
+    assert found() == "churn.py"
+    with pytest.raises(MaasError, match="holds a Python model, which is code; publish it with --"):
+        found(trust=False)
+    (folder / "other.py").write_bytes(MODEL)
+    with pytest.raises(MaasError, match=r"several files with models \(churn.py, other.py\)"):
+        found()
+    (folder / "model.py").write_bytes(b"from churn import *\n")
+    assert found() == "model.py"
+    (folder / "__init__.py").write_bytes(b"")
+    assert found() == "__init__.py"
+    (folder / "linked.py").symlink_to("/etc/passwd")
+    with pytest.raises((MaasError, OSError)):
+        found()

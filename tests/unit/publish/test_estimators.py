@@ -19,6 +19,8 @@ from maas.runtimes.plugins import runtime_for
 
 NATIVE = {
     "histogram gradient boosting, categories and gaps",
+    "neighbour imputer, gaps",
+    "linear support vectors, calibrated",
     "calibrated forest, isotonic",
     "nearest neighbours regression",
     "nearest centroid",
@@ -27,12 +29,8 @@ NATIVE = {
     "voting, soft",
     "isolation forest",
     "bins and feature selection",
-    "TF-IDF of characters, lower case",
-    "TF-IDF of words",
     "TF-IDF of characters in words",
-    "counts of words, naive Bayes",
     "hashed words",
-    "words and characters together",
     "a transformer of one's own",
 }
 """Those that scikit-learn itself serves, with the versions of the converters here."""

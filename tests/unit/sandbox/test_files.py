@@ -64,6 +64,19 @@ attempt("no folder", lambda: os.rmdir(outside))
     assert not any(Path(place, "canary").exists() for place in (home, "/tmp", "/dev/shm"))
 
 
+@pytest.mark.parametrize("variable", ["PYTHONPATH", "LD_LIBRARY_PATH"])
+@pytest.mark.parametrize("above", [".", "/"], ids=["their folder", "everything"])
+def test_a_folder_on_the_path_that_holds_the_model_is_not_read(child, monkeypatch, variable, above):
+    monkeypatch.setenv(variable, str(child.folder / above))
+    assert child.tries("attempt('read', lambda: open(secret).read())") == {"read": "EACCES"}
+
+
+def test_a_folder_on_the_path_is_read(child, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(child.outside))
+    (child.outside / "features.py").write_text("")
+    assert child.tries("attempt('import', lambda: __import__('features'))") == {"import": "done"}
+
+
 def test_files_are_not_moved_in_or_out(child):
     tried = child.tries("""
 open("x", "w").write("x")
@@ -123,6 +136,14 @@ attempt("copy", lambda: shutil.copy2(model + "/weights", "copy"))
     # A library that copies a file with its mode does not fail over it.
     assert tried["copy"] == "done"
     assert (child.own / "copy").read_text() == "weights"
+
+
+def test_what_it_is_given_must_be_there(child):
+    (child.model / "weights").unlink()
+    child.model.rmdir()
+    done = child.run("")
+    assert done.returncode != 0
+    assert "not there" in done.stderr
 
 
 def test_a_file_past_the_limit(child):

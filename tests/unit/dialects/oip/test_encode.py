@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import numpy as np
 import pytest
 
 from maas.core.errors import ErrorKind, MaasError, invalid
+from maas.core.signature import DEFAULT_SIGNATURE
 from maas.core.tensor import DType, TensorSpec
 from maas.dialects.oip.encode import (
     encode_error,
@@ -115,6 +117,17 @@ def test_metadata_of_a_model(iris):
             {"name": "probabilities", "datatype": "FP32", "shape": [-1, 3]},
         ],
     }
+
+
+def test_metadata_names_the_columns_of_a_table(iris):
+    signature = iris.signatures[DEFAULT_SIGNATURE]
+    (x,) = signature.inputs
+    named = msgspec.structs.replace(x, labels=("a", "b", "c", "d"))
+    signature = msgspec.structs.replace(signature, inputs=(named,))
+    view = msgspec.structs.replace(iris, signatures={DEFAULT_SIGNATURE: signature})
+    found = json.loads(encode_model_metadata(view, [1]))
+    assert found["inputs"][0]["parameters"] == {"columns": ["a", "b", "c", "d"]}
+    assert all("parameters" not in output for output in found["outputs"])
 
 
 def test_server_metadata_health_and_errors():

@@ -43,21 +43,22 @@ class Confinement(Struct, frozen=True):
     open_files: int = 256
 
 
-def confine(limits_: Confinement) -> tuple[str, ...]:
+def confine(allowed: Confinement) -> tuple[str, ...]:
     """Binds this process. There is no way back, and threads made later are bound, too.
 
     Args:
-        limits_: what it may still do.
+        allowed: what it may still do.
 
     Returns:
         A sentence for each thing that binds it, and for each that this machine lacks.
 
     Raises:
         MaasError: INTERNAL where the process has several threads (Landlock binds the calling one
-            only), or where the kernel refuses what it offers.
+            only), where a path that it is given cannot be read, or where the kernel refuses what
+            it offers.
     """
-    limits.set_limits(limits_.cpu_s, limits_.file_bytes, limits_.open_files)
-    said = [_limits_said(limits_)]
+    limits.set_limits(allowed.cpu_s, allowed.file_bytes, allowed.open_files)
+    said = [_limits_said(allowed)]
     if sys.platform != "linux":
         return (*said, "this is not Linux: nothing but these limits binds it")
     if len(os.listdir("/proc/self/task")) > 1:  # noqa: PTH208 - names alone are counted
@@ -66,18 +67,22 @@ def confine(limits_: Confinement) -> tuple[str, ...]:
         limits.end_with_parent()
         limits.drop_privileges()
         said.append("it holds no capabilities and cannot gain privileges")
-        said += landlock.restrict((*readable_paths(), *limits_.read), DEVICES, limits_.write)
+        given = (*allowed.read, *allowed.write)
+        if not all(os.access(path, os.R_OK) for path in given):
+            raise PermissionError(0, "what it was given is not there or another user's")
+        read = (*readable_paths(given), *allowed.read)
+        said += landlock.restrict(read, DEVICES, allowed.write)
         said += seccomp.restrict(os.getpid())
     except OSError as error:
         raise MaasError(
-            ErrorKind.INTERNAL, f"the kernel refused to bind the sandbox ({error.strerror})"
+            ErrorKind.INTERNAL, f"the sandbox could not be entered: {error.strerror}"
         ) from error
     return tuple(said)
 
 
-def _limits_said(limits_: Confinement) -> str:
-    processor = f"{limits_.cpu_s} s of processor time, " if limits_.cpu_s else ""
+def _limits_said(allowed: Confinement) -> str:
+    processor = f"{allowed.cpu_s} s of processor time, " if allowed.cpu_s else ""
     return (
-        f"it may use {processor}files of {limits_.file_bytes // MIB} MiB and "
-        f"{limits_.open_files} open files"
+        f"it may use {processor}files of {allowed.file_bytes // MIB} MiB and "
+        f"{allowed.open_files} open files"
     )
