@@ -18,6 +18,10 @@ ROWS = 32
 """Rows run apart; fewer where a row takes long."""
 BUDGET_S = 20.0
 
+CHUNK_BYTES = 4 << 20
+CHUNK_ROWS = 64
+"""Rows run at a time: what is between a model's layers is many times its input."""
+
 
 class BatchProof(Struct, frozen=True):
     """Whether the first axis is a batch axis, and how that is known."""
@@ -29,6 +33,12 @@ class BatchProof(Struct, frozen=True):
 def take(tensors: Tensors, rows: slice | np.ndarray) -> dict[str, np.ndarray]:
     """Those rows of every tensor."""
     return {name: array[rows] for name, array in tensors.items()}
+
+
+def rows_at_once(rows: Tensors) -> int:
+    """How many rows of this size may be run together."""
+    size = sum(array.nbytes // max(len(array), 1) for array in rows.values())
+    return max(1, min(CHUNK_ROWS, CHUNK_BYTES // max(size, 1)))
 
 
 def prove_batched(

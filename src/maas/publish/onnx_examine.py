@@ -30,9 +30,9 @@ from maas.publish.onnx_graph import (
 )
 from maas.publish.onnx_samples import draw_inputs
 from maas.publish.sample_file import read_sample
-from maas.publish.tensorfile import ANSWERS, SAMPLES, write_tensors
 from maas.publish.versions import read_with
 from maas.runtimes.onnx import OnnxServable, open_session
+from maas.runtimes.tensorfile import ANSWERS, SAMPLES, write_tensors
 from maas.runtimes.text import to_str
 
 ROWS = 64

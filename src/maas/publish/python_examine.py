@@ -19,6 +19,7 @@ from maas.publish.python_prove import prove_python
 from maas.publish.python_signature import form_of
 from maas.publish.versions import read_with
 from maas.runtimes.python_source import check_requires, make, open_class, read_settings
+from maas.runtimes.tensorfile import PROVING, write_tensors
 
 FOLDER = "model"
 """The folder of the artifact with the model's source and data, beside `code/`."""
@@ -41,6 +42,7 @@ def examine_python(job: Job, emit: Emit) -> Finding:
     form = form_of(model_class, settings)
     model = make(model_class, file.parent)
     proven = prove_python(model, form, job, emit)
+    write_tensors(Path(job.artifact) / PROVING, {DEFAULT_SIGNATURE: proven.call})
     return Finding(
         engine="python",
         format="python",

@@ -33,12 +33,13 @@ BUDGET_S = 5.0
 
 
 class Proven(Struct, frozen=True):
-    """What running a Python model showed."""
+    """What running a Python model showed, and a call that it answers."""
 
     signature: Signature
     batch_note: str
     timing: EngineTiming
     warnings: tuple[str, ...]
+    call: dict[str, np.ndarray]
 
 
 class _Call(Struct, frozen=True):
@@ -92,7 +93,7 @@ def prove_python(model: PythonModel, form: Form, job: Job, emit: Emit) -> Proven
         lambda: servable.infer(DEFAULT_SIGNATURE, one),
         (lambda: servable.infer(DEFAULT_SIGNATURE, many)) if proof.batched else None,
     )
-    return Proven(signature, proof.note, timing, warnings)
+    return Proven(signature, proof.note, timing, warnings, one)
 
 
 def _given(model: PythonModel, form: Form, job: Job) -> list[_Call]:

@@ -21,17 +21,17 @@ from maas.core.ports import Artifact, Device, Runtime, Servable
 from maas.core.records import EngineTiming
 from maas.core.signature import Signature, check_inputs
 from maas.core.tensor import Tensors
-from maas.publish.batch import prove_batched, take
+from maas.publish.batch import prove_batched, rows_at_once, take
 from maas.publish.choose import choose
 from maas.publish.compare import compare
 from maas.publish.external_data import check_external_data
 from maas.publish.messages import Emit, Raced, RaceJob
 from maas.publish.onnx_graph import check_operators, nodes_of, read_model
 from maas.publish.probes import Probe, ask, difference_on, probes_of
-from maas.publish.tensorfile import ANSWERS, SAMPLES, read_tensors
-from maas.publish.timing import BATCH, time_engine
+from maas.publish.timing import time_engine
 from maas.publish.versions import read_with
 from maas.runtimes.onnx import files_of
+from maas.runtimes.tensorfile import ANSWERS, SAMPLES, read_tensors
 
 ONNX = "onnx"
 """The engine that every lowering was proven with, and that every other is compared with."""
@@ -259,5 +259,6 @@ def _time(engine: str, servable: Servable, case: _Case) -> EngineTiming:
     if not case.signature.batched:
         return time_engine(engine, partial(infer, rows), None)
     one = take(rows, slice(0, 1))
-    many = {n: array[np.arange(BATCH) % len(array)] for n, array in rows.items()}
-    return time_engine(engine, partial(infer, one), partial(infer, many))
+    count = rows_at_once(rows)
+    many = {n: array[np.arange(count) % len(array)] for n, array in rows.items()}
+    return time_engine(engine, partial(infer, one), partial(infer, many), count)

@@ -19,21 +19,19 @@ from maas.publish.lower import NotLoweredError, lower
 from maas.publish.messages import Emit, Finding, Job
 from maas.publish.sklearn_original import Original, ask_original, undecided
 from maas.publish.skops_scan import scan_skops
-from maas.publish.tensorfile import write_tensors
 from maas.publish.timing import BATCH, time_engine
 from maas.publish.versions import read_with
 from maas.runtimes.estimator import LIBRARIES, layout_of
 from maas.runtimes.onnx import OnnxRuntime
 from maas.runtimes.sklearn import SklearnRuntime
 from maas.runtimes.skops_types import load_skops
+from maas.runtimes.tensorfile import ANSWERS, PROVING, SAMPLES, write_tensors
 
 FAR_SLOWER = 3.0
 """An ONNX form this many times slower, for one row and for a batch, is not worth its lightness:
 scikit-learn needs a process of its own, and has search trees where ONNX compares all points."""
 NATIVE = ("sklearn", "pickle")
 """Names of engines that ask for the published form itself."""
-SAMPLES = "samples.msgpack"
-ANSWERS = "answers.msgpack"
 
 
 class Native(Struct, frozen=True):
@@ -114,6 +112,10 @@ def examine_estimator(original: Original, native: Native, job: Job, emit: Emit) 
     if chosen.lowered:
         write_tensors(Path(job.work) / SAMPLES, {DEFAULT_SIGNATURE: original.samples.inputs})
         write_tensors(Path(job.work) / ANSWERS, {DEFAULT_SIGNATURE: original.as_served()})
+    else:
+        rows = original.samples.inputs
+        one = take(rows, slice(0, 1)) if proof.batched else rows
+        write_tensors(folder / PROVING, {DEFAULT_SIGNATURE: one})
     signature = msgspec.structs.replace(original.signature, batched=proof.batched)
     return Finding(
         engine="onnx" if chosen.lowered else native.runtime.name,

@@ -14,15 +14,15 @@ from maas.core.ports import Artifact, Device, Runtime, Servable
 from maas.core.records import EngineTiming, Parity
 from maas.core.signature import DEFAULT_SIGNATURE, Signature
 from maas.core.tensor import Tensors, TensorSpec
-from maas.publish.batch import BatchProof, prove_batched, take
+from maas.publish.batch import BatchProof, prove_batched, rows_at_once, take
 from maas.publish.compare import Difference, compare, distinct_answers
 from maas.publish.lower import NotLoweredError
 from maas.publish.messages import Emit, Job
-from maas.publish.tensorfile import write_tensors
 from maas.publish.tf_lower import lower_graph
-from maas.publish.tf_samples import Samples, rows_at_once
+from maas.publish.tf_samples import Samples
 from maas.publish.timing import BATCH, time_engine
 from maas.runtimes.onnx import OnnxRuntime
+from maas.runtimes.tensorfile import ANSWERS, SAMPLES, write_tensors
 from maas.runtimes.tf_graph import Run
 
 FAR_SLOWER = 3.0
@@ -345,8 +345,8 @@ def _write_samples(originals: list[Original], job: Job) -> None:
     """For the race of engines that comes after."""
     proven = [(o.name, o.samples) for o in originals if o.samples is not None]
     work = Path(job.work)
-    write_tensors(work / "samples.msgpack", {name: s.inputs() for name, s in proven})
-    write_tensors(work / "answers.msgpack", {name: s.outputs() for name, s in proven})
+    write_tensors(work / SAMPLES, {name: s.inputs() for name, s in proven})
+    write_tensors(work / ANSWERS, {name: s.outputs() for name, s in proven})
 
 
 def _warnings(originals: list[Original]) -> list[str]:

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from maas.core.errors import MaasError, invalid
 from maas.core.tensor import DType, Tensors, TensorSpec
-from maas.publish.batch import take
+from maas.publish.batch import rows_at_once, take
 from maas.publish.messages import Job
 from maas.publish.sample_file import read_sample
 
@@ -26,9 +26,6 @@ BUDGET_S = 20.0
 """Seconds that answering all rows once may take."""
 MOST_BYTES = 320 << 20
 """Of all rows together; 256 images of [299, 299, 3] float32 fit."""
-CHUNK_BYTES = 4 << 20
-CHUNK_ROWS = 64
-"""Rows run at a time: what is between a model's layers is many times its input."""
 SIZES = (16, 32, 64, 128, 224, 299, 8, 512, 4, 2, 1)
 """Sizes tried for axes of any size other than the batch."""
 OTHER_SIZES = (11, 48, 96, 160, 288, 5, 3)
@@ -232,12 +229,6 @@ def _answered(
             "--sample and a few rows that it does answer"
         )
     return kept, answers
-
-
-def rows_at_once(rows: Tensors) -> int:
-    """How many rows of this size may be run together."""
-    size = sum(array.nbytes // max(len(array), 1) for array in rows.values())
-    return max(1, min(CHUNK_ROWS, CHUNK_BYTES // max(size, 1)))
 
 
 def _chunks(rows: Tensors) -> Iterator[dict[str, np.ndarray]]:

@@ -18,25 +18,20 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
 from maas.core.errors import ErrorKind, MaasError
 from maas.core.identity import ServableId
 from maas.core.ports import Artifact, Device, Runtime, Servable
-from maas.core.signature import Signature
-from maas.core.tensor import DType, Tensors
 from maas.runtimes.wording import one_sentence
 from maas.serving.batcher import Batcher
 from maas.serving.confined import ConfinedServable
 from maas.serving.messages import Failed, FromProcess, Ready, Unloaded
 from maas.serving.plan import Plan, VersionPlan
+from maas.serving.warmup import proving_sample, warm_up
 from maas.serving.workerprocess import Bounds
 from maas.settings import ServingSettings
 from maas.telemetry.metrics import Metrics
 
 log = logging.getLogger("maas.loader")
-
-WARM_ROWS = (1, 8)
 
 
 class Loader:
@@ -110,8 +105,9 @@ class Loader:
         servable: Servable | None = None
         try:
             servable = self._open(servable_id, version)
+            proving = proving_sample(Path(version.path), version.signatures)
             for signature in version.signatures.values():
-                warm_up(servable, signature)
+                warm_up(servable, signature, proving.get(signature.name))
         except Exception as error:
             log.warning("%s did not load", servable_id, exc_info=error, extra=extra)
             if servable is not None:
@@ -163,42 +159,6 @@ class Loader:
         give_memory_back()
         log.info("%s:%d is unloaded", *key, extra={"model": f"{key[0]}:{key[1]}"})
         self._say(Unloaded(*key))
-
-
-def warm_up(servable: Servable, signature: Signature) -> None:
-    """Runs a made-up call of one row, then of a batch where there is one.
-
-    A model may refuse made-up values (an unknown category, say): that is an answer too, and only
-    what is not about the values counts as failure.
-
-    Raises:
-        Exception: whatever the model fails with.
-    """
-    for rows in WARM_ROWS if signature.batched else WARM_ROWS[:1]:
-        try:
-            outputs = servable.infer(signature.name, sample_inputs(signature, rows))
-        except MaasError as error:
-            if error.kind is not ErrorKind.INVALID_ARGUMENT:
-                raise
-            continue
-        names = {spec.name for spec in signature.outputs}
-        if set(outputs) != names:
-            raise MaasError(
-                ErrorKind.INTERNAL,
-                f"it answered {sorted(outputs)} where its signature has {sorted(names)}",
-            )
-
-
-def sample_inputs(signature: Signature, rows: int) -> Tensors:
-    """Made-up inputs of a signature: ones, `True` and a short text, 1 where any size goes."""
-    inputs: dict[str, np.ndarray] = {}
-    for spec in signature.inputs:
-        shape = [1 if size is None else size for size in spec.shape]
-        if signature.batched:
-            shape[0] = rows
-        value: object = b"text" if spec.dtype is DType.BYTES else 1
-        inputs[spec.name] = np.full(shape, value, spec.dtype.numpy)
-    return inputs
 
 
 def give_memory_back() -> None:

@@ -15,9 +15,9 @@ from maas.core.ports import Artifact, Device
 from maas.core.signature import DEFAULT_SIGNATURE
 from maas.core.tensor import DType
 from maas.publish.keras_examine import examine_keras
-from maas.publish.tensorfile import read_tensors
 from maas.runtimes.onnx import OnnxRuntime
 from maas.runtimes.plugins import runtime_for
+from maas.runtimes.tensorfile import read_tensors
 
 pytestmark = pytest.mark.xdist_group("tensorflow")
 RNG = np.random.default_rng(3)

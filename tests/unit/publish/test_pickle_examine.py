@@ -25,8 +25,8 @@ from maas.core.pythonmodel import Float32, PythonModel
 from maas.core.records import PublishOptions
 from maas.core.signature import DEFAULT_SIGNATURE, describe_spec
 from maas.publish.child import examine
-from maas.publish.tensorfile import read_tensors
 from maas.runtimes.plugins import runtime_for
+from maas.runtimes.tensorfile import read_tensors
 
 pytestmark = pytest.mark.usefixtures("own_modules")
 X, Y = load_iris(return_X_y=True)

@@ -19,8 +19,8 @@ from maas.core.signature import DEFAULT_SIGNATURE, Signature
 from maas.core.tensor import DType, TensorSpec
 from maas.publish.messages import Finding, Raced, RaceJob
 from maas.publish.race import race
-from maas.publish.tensorfile import ANSWERS, SAMPLES, read_tensors, write_tensors
 from maas.runtimes.plugins import runtime_for
+from maas.runtimes.tensorfile import ANSWERS, SAMPLES, read_tensors, write_tensors
 
 X, Y = load_iris(return_X_y=True)
 

@@ -15,8 +15,8 @@ from maas.core.ports import Artifact, Device
 from maas.core.signature import DEFAULT_SIGNATURE
 from maas.core.tensor import DType
 from maas.publish.savedmodel_examine import examine_savedmodel
-from maas.publish.tensorfile import read_tensors
 from maas.runtimes.plugins import runtime_for
+from maas.runtimes.tensorfile import read_tensors
 
 pytestmark = pytest.mark.xdist_group("tensorflow")
 ROWS = np.random.default_rng(3).normal(size=(9, 4)).astype(np.float32)

@@ -17,9 +17,10 @@ from maas.core.states import ServableState
 from maas.core.tensor import DType, TensorSpec
 from maas.serving.batcher import Job
 from maas.serving.frames import InferFrame
-from maas.serving.loader import Loader, resident_bytes, sample_inputs
+from maas.serving.loader import Loader, resident_bytes
 from maas.serving.messages import Failed, FromProcess, Ready, Unloaded
 from maas.serving.plan import SCHEMA, HostPlan, ModelPlan, Plan, VersionPlan
+from maas.serving.warmup import sample_inputs
 from maas.settings import ServingSettings
 from maas.telemetry.metrics import Metrics
 

@@ -1,4 +1,4 @@
-"""Samples and answers on disk, between the two stages of publishing: msgpack, never pickle."""
+"""Tensors on disk: samples and answers of a publish, a proving sample. msgpack, never pickle."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ SAMPLES = "samples.msgpack"
 """In the work folder of a job: what the model was tried on."""
 ANSWERS = "answers.msgpack"
 """Beside it: what the original answered."""
+PROVING = "proving.msgpack"
+"""In a version's folder: a call that the model must answer before it serves."""
 MOST_BYTES = 2 << 30
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from maas.core.errors import MaasError
-from maas.publish.tensorfile import read_tensors, write_tensors
+from maas.runtimes.tensorfile import read_tensors, write_tensors
 
 
 def test_every_dtype_comes_back_as_it_was(tmp_path):
