@@ -13,7 +13,6 @@ import argparse
 import functools
 import logging
 import os
-import shutil
 import signal
 import threading
 import time
@@ -21,6 +20,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from maas.core.layout import CONTROL_SOCKET
+from maas.registry.disk import remove_tree
 from maas.runtimes.plugins import load_runtimes
 from maas.serving.controlclient import ControlClient
 from maas.serving.hostsocket import HostSocket
@@ -58,13 +58,13 @@ def main() -> None:
     runtimes = functools.cache(load_runtimes)
     # What a worker of an earlier life left, of which no goodbye was taken.
     scratch = Path(settings.paths.home) / SCRATCH / arguments.id
-    shutil.rmtree(scratch, ignore_errors=True)
+    remove_tree(scratch)
 
     def lost(reason: str) -> None:
         """Ends this process with its model's: it is started again, as after any crash."""
         link.say(Ending(arguments.incarnation, reason))
         logging.getLogger("maas.host").warning("the model's process ended (%s)", reason)
-        shutil.rmtree(scratch, ignore_errors=True)
+        remove_tree(scratch)
         os._exit(WORKER_LOST)
 
     loader = Loader(
@@ -97,7 +97,7 @@ def main() -> None:
 
 def _end(scratch: Path) -> None:
     """Ends at once; the kernel ends the worker, of which nothing is to be left."""
-    shutil.rmtree(scratch, ignore_errors=True)
+    remove_tree(scratch)
     os._exit(0)
 
 

@@ -195,9 +195,18 @@ def test_a_call_that_it_fails_fails_alone(undisturbed, tmp_path, turn, expected)
     ("turn", "expected"),
     [
         ("print('so long', flush=True); os._exit(3)", "exit status 3; its last line was: so long"),
+        (
+            """
+            for _ in range(1500):
+                os.mkdir("d")
+                os.chdir("d")
+            os._exit(4)
+            """,
+            "exit status 4",
+        ),
         (ALLOCATE, "took more than 300 MiB of memory"),
     ],
-    ids=["exits", "allocates"],
+    ids=["exits", "exits from deep folders", "allocates"],
 )
 def test_a_model_that_dies_is_back_and_its_end_is_told(undisturbed, tmp_path, turn, expected):
     server = undisturbed

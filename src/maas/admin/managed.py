@@ -190,7 +190,8 @@ class ManagedDeployments:
 
         def wanted(line: LogLine) -> bool:
             if line.model:
-                return line.model.rpartition(":")[0] == model
+                # Without a version: publishing it, which may have come to none.
+                return line.model.partition(":")[0] == model
             return line.process in self._dedicated_to(model)
 
         return wanted

@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from maas.admin.deployments import Deployments
-from maas.core.errors import invalid
+from maas.core.errors import ErrorKind, MaasError, invalid
 from maas.core.records import ProcessRecord
 from maas.registry import Registry
+from maas.registry.names import model_name
 from maas.telemetry.logfiles import LogLine
 
 MAX_LINES = 10_000
@@ -33,12 +34,18 @@ async def read_logs(
         follow: whether to go on.
 
     Raises:
-        MaasError: NOT_FOUND for a model there is not, INVALID_ARGUMENT for too many lines.
+        MaasError: NOT_FOUND for a model that neither is nor has left a line, as one whose
+            publishing failed does; INVALID_ARGUMENT for too many lines.
     """
     if not 0 <= lines <= MAX_LINES:
         raise invalid(f"lines is {lines}; expected 0 to {MAX_LINES}")
     if name is not None:
-        name = (await asyncio.to_thread(registry.model, name)).name
+        try:
+            name = (await asyncio.to_thread(registry.model, name)).name
+        except MaasError as error:
+            name = model_name(name)
+            if error.kind is not ErrorKind.NOT_FOUND or not deployments.logs(name, 1):
+                raise
     return _lines(deployments, name, lines, follow)
 
 

@@ -253,12 +253,15 @@ def _number(field: bytes, what: str) -> int:
 def _pax_records(data: bytes) -> dict[str, str]:
     """Reads records: length, space, key=value, newline. Only the values of interest are kept."""
     records: dict[str, str] = {}
-    while data:
-        length_text, space, _ = data.partition(b" ")
-        if not space or not length_text.isdigit() or len(length_text) > 7:
+    at = 0
+    while at < len(data):
+        # Looked for and cut out where it is: what follows may be thousands of records.
+        length_text, space, _ = data[at : at + 8].partition(b" ")
+        if not space or not length_text.isdigit():
             raise invalid("the tar stream has a damaged extended header")
         length = int(length_text)
-        record, data = data[:length], data[length:]
+        record = data[at : at + length]
+        at += length
         key, equals, value = record[len(length_text) + 1 : -1].partition(b"=")
         if len(record) != length or not equals or not record.endswith(b"\n"):
             raise invalid("the tar stream has a damaged extended header")

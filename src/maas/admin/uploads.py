@@ -94,7 +94,7 @@ async def receive_file(
 async def receive_tar(chunks: AsyncIterator[bytes], folder: Path, limit_bytes: int) -> Received:
     """Unpacks a tar stream with `model/…` and perhaps `sample/FILE`, `card/FILE` and `code/…`.
 
-    What is published is the one file in `model/`, or else the folder `model/` itself.
+    What is published is the one file or folder in `model/`, or else `model/` itself.
 
     Args:
         chunks: the request body.
@@ -180,7 +180,7 @@ class _TarSink:
         if not model.is_dir():
             raise invalid("the tar stream has no model/ folder; put the model's files there")
         entries = sorted(model.iterdir())
-        path = entries[0] if len(entries) == 1 and entries[0].is_file() else model
+        path = entries[0] if len(entries) == 1 else model
         code = self._folder / "code"
         return Received(
             path,

@@ -166,6 +166,32 @@ def check_server(url: str | None, key: str | None) -> Check:
     return Check("server", Status.OK, detail)
 
 
+def check_models(url: str | None, key: str | None) -> list[Check]:
+    """The models that are wanted and do not serve, and those whose process had to be restarted.
+
+    Nothing where no server answers this key: `check_server` says so.
+    """
+    from maas.client import Client
+    from maas.core.errors import MaasError
+
+    with Client(url, key, timeout_s=5) as client:
+        try:
+            models, processes = client.models(), client.processes()
+        except MaasError:
+            return []
+    checks = [
+        Check(model.name, Status.WARN, f"does not serve: {model.reason}", f"maas logs {model.name}")
+        for model in models
+        if model.default_version is not None and model.serving_version is None and model.reason
+    ]
+    for process in processes:
+        if process.restarts and len(process.models) == 1:
+            name = process.models[0].partition(":")[0]
+            detail = f"its process died, restarts: {process.restarts} ({process.reason})"
+            checks.append(Check(name, Status.WARN, detail, f"maas logs {name}"))
+    return checks
+
+
 def _check_port(url: str, reason: str) -> Check:
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)

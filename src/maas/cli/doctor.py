@@ -28,6 +28,7 @@ def doctor(url: options.Url = None, key: options.Key = None, json: options.Json 
         checks.check_home(home),
         checks.check_owner_key(home),
         checks.check_server(url, key),
+        *checks.check_models(url, key),
     ]
     if json:
         print_json(found)

@@ -14,6 +14,9 @@ import numpy as np
 from maas.core.errors import invalid
 from maas.core.tensor import DType, TensorSpec
 
+TRUTH = {"True": 1, "False": 0, "true": 1, "false": 0}
+"""As pandas and polars write truth values to a CSV."""
+
 
 def read_input(content: bytes, specs: Sequence[TensorSpec], name: str) -> Any:
     """Recognises a file by its content and reads it as `Client.predict` takes it.
@@ -124,6 +127,8 @@ def _is_header(cells: Sequence[str], specs: Sequence[TensorSpec], *, numeric: bo
 
 
 def _is_number(cell: str) -> bool:
+    if cell in TRUTH:
+        return True
     try:
         float(cell)
     except ValueError:
@@ -132,12 +137,14 @@ def _is_number(cell: str) -> bool:
 
 
 def _numbers(cells: Sequence[str], where: str, row: int | None) -> list[float | int]:
-    """Reads numbers, whole ones as int; an empty cell is NaN."""
+    """Reads numbers, whole ones as int, truth values as 1 and 0; an empty cell is NaN."""
     place = where if row is None else f"{where}, row {row}"
     return [_number(cell, place) for cell in cells]
 
 
 def _number(cell: str, place: str) -> float | int:
+    if cell in TRUTH:
+        return TRUTH[cell]
     try:
         return int(cell)
     except ValueError:

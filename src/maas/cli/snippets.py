@@ -11,7 +11,7 @@ from urllib.parse import quote
 from maas.core.errors import ErrorKind, MaasError
 from maas.core.identity import ModelRef
 from maas.core.records import VersionRecord
-from maas.core.signature import DEFAULT_SIGNATURE, Signature
+from maas.core.signature import Signature, main_signature
 from maas.core.tensor import DType, TensorSpec
 
 LONGEST_LITERAL = 64
@@ -31,7 +31,7 @@ def snippet(language: str, url: str, ref: ModelRef, version: VersionRecord, lock
     Raises:
         MaasError: FAILED_PRECONDITION where the model cannot be called so.
     """
-    signature = version.signatures.get(DEFAULT_SIGNATURE) or next(iter(version.signatures.values()))
+    signature = main_signature(version.signatures)
     if language == "openai":
         raise MaasError(
             ErrorKind.FAILED_PRECONDITION,

@@ -47,17 +47,22 @@ class Member(Struct, frozen=True):
 
 
 def model_files(root: Path) -> list[Member]:
-    """A model's file, or every file of its folder, below `model/`.
+    """A model's file below `model/`, or every file of its folder below `model/FOLDER/`.
+
+    A folder keeps its name: a package imports its own modules by it. One with a single file is
+    that file.
 
     Raises:
         MaasError: INVALID_ARGUMENT for what is not there, is empty or is no regular file.
     """
     if not root.is_dir():
         return [one_file(root, f"model/{root.name}")]
-    members = [one_file(path, f"model/{inside}") for path, inside in _walk(root)]
-    if not members:
+    found = list(_walk(root))
+    if not found:
         raise invalid(f"the folder {root} holds no file; expected a model's files")
-    return members
+    name = root.resolve().name
+    top = f"model/{name}/" if name and len(found) > 1 else "model/"
+    return [one_file(path, top + inside) for path, inside in found]
 
 
 def code_files(sources: Iterable[str | os.PathLike[str]]) -> list[Member]:

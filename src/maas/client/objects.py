@@ -105,6 +105,11 @@ def _save(thing: Any, stem: Path, *, trust: bool, code: bool) -> Path:
             "tf.saved_model.save, and publish the folder"
         )
     if not hasattr(thing, "predict") and not hasattr(thing, "transform"):
+        if hasattr(thing, "fit"):
+            raise invalid(
+                f"a {kind.__name__} has neither predict nor transform: it says something of the "
+                "rows that it was fitted on, and answers no others; publish an estimator that does"
+            )
         raise invalid(
             f"a {kind.__name__} cannot be published; expected a path, a fitted scikit-learn, "
             "XGBoost or LightGBM estimator, a Keras model, or a maas.PythonModel"

@@ -26,9 +26,9 @@ def fit_inputs(specs: Sequence[TensorSpec], data: Any) -> tuple[dict[str, np.nda
         specs: the model's inputs, as its metadata names them.
         data: a mapping of input names to values; a DataFrame, or a mapping of column names to
             columns, whose columns are inputs or else the features of the only input, by their
-            names where the model knows them; a pandas Series with the names of several inputs,
-            which is one row; or, for a model with one input, its values as they are (scalars,
-            lists, arrays, Series, sparse matrices).
+            names where the model knows them; a pandas Series or a mapping of those names to
+            scalars, which is one row, or a list of such mappings; or, for a model with one
+            input, its values as they are (scalars, lists, arrays, Series, sparse matrices).
 
     Returns:
         Arrays under the inputs' names, and whether every one of them came one rank short and got
@@ -43,8 +43,12 @@ def fit_inputs(specs: Sequence[TensorSpec], data: Any) -> tuple[dict[str, np.nda
         return _from_columns(specs, columns), False
     if len(specs) > 1 and hasattr(data, "index") and hasattr(data, "to_dict"):
         data = data.to_dict()  # a row of a DataFrame: a pandas Series
+    if isinstance(data, list) and data and all(isinstance(row, Mapping) for row in data):
+        return _from_columns(specs, _columns_of(data)), False
     if isinstance(data, Mapping):
         named = {str(name): value for name, value in data.items()}
+        if _are_features(specs, named):
+            return _from_columns(specs, _columns_of([named])), True
         if _are_columns(specs, named):
             return _from_columns(specs, {k: _column(v) for k, v in named.items()}), False
         return _from_names(specs, named)
@@ -64,9 +68,7 @@ def _from_names(
     return {spec.name: _check_shape(spec, arrays[spec.name]) for spec in specs}, short
 
 
-def _from_columns(
-    specs: Sequence[TensorSpec], columns: Mapping[str, np.ndarray]
-) -> dict[str, np.ndarray]:
+def _from_columns(specs: Sequence[TensorSpec], columns: Mapping[str, Any]) -> dict[str, np.ndarray]:
     if _takes_columns(specs, columns):
         spec = specs[0]
         columns = _in_order(spec, columns)
@@ -81,7 +83,7 @@ def _from_columns(
     return {spec.name: _check_shape(spec, to_array(spec, columns[spec.name])) for spec in specs}
 
 
-def _in_order(spec: TensorSpec, columns: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+def _in_order(spec: TensorSpec, columns: Mapping[str, Any]) -> Mapping[str, Any]:
     """Puts a table's columns in the model's order; those that are only numbered stay in theirs.
 
     Raises:
@@ -119,6 +121,31 @@ def _are_columns(specs: Sequence[TensorSpec], named: Mapping[str, Any]) -> bool:
         return all(np.ndim(value) == 1 for value in named.values())
     except ValueError:
         return False
+
+
+def _are_features(specs: Sequence[TensorSpec], named: Mapping[str, Any]) -> bool:
+    """Whether a mapping is one row of the only input, whose features have names."""
+    return (
+        _takes_columns(specs, named)
+        and specs[0].labels is not None
+        and all(np.isscalar(value) or value is None for value in named.values())
+    )
+
+
+def _columns_of(rows: Sequence[Mapping[Any, Any]]) -> dict[str, Any]:
+    """Takes rows that name their values to columns.
+
+    Raises:
+        MaasError: INVALID_ARGUMENT where rows have other names than the first.
+    """
+    for number, row in enumerate(rows):
+        if row.keys() != rows[0].keys():
+            odd = sorted(map(str, row.keys() ^ rows[0].keys()))[0]
+            raise invalid(
+                f"row {number} and row 0 do not have the same columns: {odd!r} is in one of them "
+                "only; expected the same in every row"
+            )
+    return {str(name): [row[name] for row in rows] for name in rows[0]}
 
 
 def _check_names(specs: Sequence[TensorSpec], named: Mapping[str, Any]) -> None:
@@ -184,6 +211,8 @@ def _texts(spec: TensorSpec, array: np.ndarray) -> np.ndarray:
                 element = element.decode()
             except UnicodeDecodeError:
                 raise _wrong(spec, "bytes that are not UTF-8, which JSON cannot carry") from None
+        if _is_missing(element) or element != element:
+            raise _wrong(spec, "a missing value, and no text can be missing: fill or drop it")
         if not isinstance(element, str):
             raise _wrong(spec, f"a {type(element).__name__}")
         flat.append(element)

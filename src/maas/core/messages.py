@@ -49,7 +49,7 @@ class ModelView(Struct, frozen=True, gc=False):
 
     Args:
         servable: the version that will answer.
-        signatures: its signatures by name; `serving_default` is the main one.
+        signatures: its signatures by name; `main_signature` says which is the main one.
         platform: who serves it, as Triton's `platform` (`onnxruntime_onnx`, `sklearn`).
         defaulted: the version followed from the model alone, not from a number or an alias.
     """

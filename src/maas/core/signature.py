@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 
 import numpy as np
@@ -11,14 +12,17 @@ from maas.core.errors import invalid
 from maas.core.tensor import DType, Tensors, TensorSpec
 
 DEFAULT_SIGNATURE = "serving_default"
-"""The name of a model's main signature, as TensorFlow Serving has it."""
+"""The name of a model's main signature, as TensorFlow Serving has it.
+
+A SavedModel whose signatures all have other names keeps them: `main_signature`.
+"""
 
 
 class Signature(Struct, frozen=True, dict=True):
     """One way of calling a model.
 
     Args:
-        name: `serving_default` for the main one.
+        name: `serving_default` for the main one, unless the model's own names are others.
         inputs: at least one.
         outputs: at least one.
         batched: proven at publish: rows run together equal rows run apart. Then the first axis
@@ -67,6 +71,15 @@ class Signature(Struct, frozen=True, dict=True):
         if spec is None:
             raise invalid(f"there is no input {name!r}; {describe_inputs(self)}")
         return spec
+
+
+def main_signature(signatures: Mapping[str, Signature]) -> Signature:
+    """The signature of a call that names none: `serving_default`, else the first by name.
+
+    Args:
+        signatures: of a model, at least one.
+    """
+    return signatures.get(DEFAULT_SIGNATURE) or signatures[min(signatures)]
 
 
 def describe_shape(shape: tuple[int | None, ...]) -> str:

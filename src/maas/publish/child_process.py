@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -29,8 +29,15 @@ from maas.publish.messages import (
     RaceJob,
     split_frames,
 )
+from maas.registry.disk import remove_tree
 from maas.runtimes.wording import one_sentence
-from maas.sandbox import family_of, folder_bytes, sandbox_environment, usage_of
+from maas.sandbox import (
+    family_of,
+    folder_bytes,
+    sandbox_environment,
+    unlinked_bytes,
+    usage_of,
+)
 from maas.settings import MIB, PublishSettings
 
 log = logging.getLogger("maas.publish")
@@ -43,7 +50,7 @@ LOGGED_LINES = 20
 """The last lines of what it printed that are logged."""
 MOST_THREADS = 512
 MOST_EVENTS = 1000
-"""Progress that one child may report."""
+"""Frames that one child may send."""
 LAST_WORDS = 4096
 GOODBYE_S = 5.0
 """How long the child may take to end after its streams have."""
@@ -100,7 +107,7 @@ def run_child(
         MaasError: the child's own, or INVALID_ARGUMENT where the file crashed it,
             DEADLINE_EXCEEDED or RESOURCE_EXHAUSTED where it met a bound.
     """
-    with tempfile.TemporaryDirectory(prefix="maas-publish-") as home:
+    with _own_folder() as home:
         child = subprocess.Popen(
             # -P: the child's folder must not be searched for modules.
             [sys.executable, "-P", "-s", *command],
@@ -131,6 +138,16 @@ def run_child(
             for line in _lines(heard)[-LOGGED_LINES:]:
                 log.info("%s", _plain(line), extra={"model": model})
         return _result(child, heard)
+
+
+@contextlib.contextmanager
+def _own_folder() -> Iterator[str]:
+    """A temporary folder, removed whatever the child has made of it."""
+    home = tempfile.mkdtemp(prefix="maas-publish-")
+    try:
+        yield home
+    finally:
+        remove_tree(Path(home))
 
 
 def _send(child: subprocess.Popen[bytes], job: Job | RaceJob) -> None:
@@ -178,7 +195,7 @@ def _listen(child: subprocess.Popen[bytes], heard: Watched, bounds: Bounds, emit
                 _check_usage(child.pid, bounds)
             if now >= next_measure:
                 next_measure = now + FOLDERS_S
-                _check_folders(bounds)
+                _check_folders(child.pid, bounds)
 
 
 def _check_usage(pid: int, bounds: Bounds) -> None:
@@ -197,8 +214,8 @@ def _check_usage(pid: int, bounds: Bounds) -> None:
         )
 
 
-def _check_folders(bounds: Bounds) -> None:
-    if sum(map(folder_bytes, bounds.folders)) > bounds.folder_bytes:
+def _check_folders(pid: int, bounds: Bounds) -> None:
+    if sum(map(folder_bytes, bounds.folders)) + unlinked_bytes(pid) > bounds.folder_bytes:
         raise MaasError(
             ErrorKind.RESOURCE_EXHAUSTED,
             f"examining the model wrote more than {bounds.folder_bytes // MIB} MiB of files; "
@@ -209,15 +226,16 @@ def _check_folders(bounds: Bounds) -> None:
 def _hear(heard: Watched, emit: Emit) -> None:
     try:
         messages = split_frames(heard.frames)
-    except (ValueError, msgspec.DecodeError) as error:
+    except (ValueError, RecursionError, msgspec.DecodeError) as error:
         raise invalid("the model made its reader speak nonsense; save it again") from error
     for message in messages:
+        heard.events += 1
+        if heard.events > MOST_EVENTS:
+            raise invalid("the model made its reader report without end; save it again")
         if isinstance(message, Progress):
-            heard.events += 1
-            if heard.events > MOST_EVENTS:
-                raise invalid("the model made its reader report without end; save it again")
-            fraction = min(max(message.fraction, 0.0), 1.0)
-            emit(message.stage[:LONGEST_STAGE], _plain(message.message), fraction)
+            # Not a number is below nothing and above nothing: max takes its first argument then.
+            fraction = min(max(0.0, message.fraction), 1.0)
+            emit(_plain(message.stage[:LONGEST_STAGE]), _plain(message.message), fraction)
         elif not isinstance(message, Bound):
             heard.outcome = message
         elif heard.sandbox is None:

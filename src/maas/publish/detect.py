@@ -7,6 +7,7 @@ top-level fields of a protobuf message. Where code may be inside, it is refused 
 from __future__ import annotations
 
 import codecs
+import io
 import os
 import stat
 import zipfile
@@ -38,6 +39,10 @@ HDF5 = b"\x89HDF\r\n\x1a\n"
 ONNX_FIELDS = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 14, 20, 25, 26})
 """Field numbers of ModelProto. Source: onnx/onnx.proto."""
 MOST_FILES = 10_000
+LONGEST_LIST = 8 << 20
+"""Bytes of a zip's list of members: some 100,000 of them."""
+PLAIN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""What is unpacked no further than it is read; of bzip2 and LZMA one block may be gigabytes."""
 
 
 class Detected(Struct, frozen=True):
@@ -202,9 +207,27 @@ def _detect_text(path: Path, text: str, label: str, trust: bool) -> str:
     raise _text_refusal(text, label)
 
 
+class _Archive(io.FileIO):
+    """A file of which no more is read at once than a list of members may hold.
+
+    The list is read in one piece, and takes fifteen times its bytes in memory.
+    """
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Reads as `FileIO`.
+
+        Raises:
+            ValueError: too much is asked for.
+        """
+        if size is not None and size > LONGEST_LIST:
+            raise ValueError("the list of members is too long")
+        # All that is left is asked for at the end only, where the list's own place is written.
+        return super().read(LONGEST_LIST if size is None or size < 0 else size) or b""
+
+
 def _detect_zip(path: Path, label: str) -> str:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with _Archive(path) as file, zipfile.ZipFile(file) as archive:
             return _detect_members(archive, label)
     except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, OSError):
         raise invalid(
@@ -225,6 +248,8 @@ def _detect_members(archive: zipfile.ZipFile, label: str) -> str:
     for member in archive.infolist()[:64]:
         if member.flag_bits & 1:
             raise invalid(f"{label} is an encrypted zip archive; {ACCEPTED}")
+        if member.compress_type not in PLAIN:
+            raise invalid(f"{label} is a zip archive packed in an unusual way; {ACCEPTED}")
         try:
             with archive.open(member) as file:
                 head = file.read(HEAD)

@@ -16,7 +16,8 @@ Emit = Callable[[str, str, float], None]
 """Hears of progress: stage, message, fraction of the whole job (0 to 1). Stages: detect, scan,
 inspect, lower, prove, time, commit."""
 
-MOST_BYTES = 64 << 20
+MOST_BYTES = 4 << 20
+"""Of one frame: small texts take thirty times their bytes when they are read."""
 _LENGTH = struct.Struct("<I")
 
 

@@ -22,7 +22,7 @@ from maas.runtimes.python_source import check_requires, make, open_class, read_s
 from maas.runtimes.tensorfile import PROVING, write_tensors
 
 FOLDER = "model"
-"""The folder of the artifact with the model's source and data, beside `code/`."""
+"""The folder of the artifact with the model's file, or its folder under its own name."""
 
 
 def examine_python(job: Job, emit: Emit) -> Finding:
@@ -46,7 +46,7 @@ def examine_python(job: Job, emit: Emit) -> Finding:
     return Finding(
         engine="python",
         format="python",
-        entry=f"{FOLDER}/{file.name}",
+        entry=file.relative_to(job.artifact).as_posix(),
         signatures={DEFAULT_SIGNATURE: proven.signature},
         lowered=False,
         reason="a Python model is served by its own code, in the sandbox",
@@ -68,9 +68,9 @@ def versions_of(model: type[PythonModel]) -> dict[str, str]:
 
 def _store(job: Job) -> Path:
     """Copies the source and its data to the artifact; gives the file to import there."""
-    source, folder = Path(job.source), Path(job.artifact) / FOLDER
+    source, place = Path(job.source), Path(job.artifact) / FOLDER / Path(job.source).name
+    place.parent.mkdir()
     if not job.entry:
-        folder.mkdir()
-        return Path(shutil.copyfile(source, folder / source.name))
-    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("__pycache__"), symlinks=True)
-    return folder / job.entry
+        return Path(shutil.copyfile(source, place))
+    shutil.copytree(source, place, ignore=shutil.ignore_patterns("__pycache__"), symlinks=True)
+    return place / job.entry

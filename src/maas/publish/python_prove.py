@@ -22,7 +22,7 @@ from maas.publish.onnx_samples import draw_inputs
 from maas.publish.python_signature import Form, batch_first, loosen, outputs_found
 from maas.publish.sample_file import read_sample
 from maas.publish.timing import BATCH, time_engine
-from maas.runtimes.python import PythonServable, ask, conform
+from maas.runtimes.python import NoAnswerError, PythonServable, ask, conform
 
 ROWS = 64
 """Rows drawn: a drawn row shows that a model answers, not what it is for."""
@@ -113,6 +113,8 @@ def _drawn(model: PythonModel, form: Form) -> list[_Call]:
     for attempt in draw_inputs(form.inputs, form.symbols, ROWS, np.random.default_rng(0)):
         try:
             call = _within_budget(model, form, attempt)
+        except NoAnswerError:
+            raise  # no other sample would be answered
         except MaasError as error:
             reason = error.message
         else:

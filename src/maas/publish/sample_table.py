@@ -14,6 +14,8 @@ from maas.core.errors import ErrorKind, MaasError, invalid
 from maas.publish.sample_file import ENDINGS, MOST_BYTES
 from maas.runtimes.estimator import Column, Layout
 
+TRUTH = {"True": 1, "False": 0, "true": 1, "false": 0}
+"""As pandas and polars write truth values to a CSV."""
 MISSING = ("", "nan", "NaN", "NA", "null")
 
 
@@ -122,7 +124,9 @@ def _csv(path: Path) -> dict[str, np.ndarray]:
 
 
 def _from_texts(cells: list[str]) -> np.ndarray:
-    """A column of a CSV: whole numbers, numbers with gaps, or texts."""
+    """A column of a CSV: whole numbers, truth values as 0 and 1, numbers with gaps, or texts."""
+    if all(cell in TRUTH for cell in cells):
+        return np.array([TRUTH[cell] for cell in cells], dtype=np.int64)
     try:
         return np.array([int(cell) for cell in cells], dtype=np.int64)
     except (ValueError, OverflowError):

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from maas.core.errors import MaasError
-from maas.core.signature import DEFAULT_SIGNATURE, Signature
+from maas.core.signature import Signature, main_signature
 from maas.publish.messages import Emit, Finding, Job
 from maas.publish.savedmodel_scan import SavedModelScan, scan_savedmodel
 from maas.publish.tf_prove import UNSTEADY, Native, Original, is_steady, prove
@@ -32,7 +32,10 @@ def examine_savedmodel(job: Job, emit: Emit) -> Finding:
     emit("inspect", "loading it with TensorFlow", 0.2)
     saved = signatures_of(load_saved_model(folder, job.threads))
     servable = GraphServable(saved.signatures, saved.runs)
-    originals = [_original(servable, saved, each, job) for each in saved.signatures.values()]
+    main = main_signature(saved.signatures)
+    originals = [
+        _original(servable, saved, each, job, each is main) for each in saved.signatures.values()
+    ]
 
     def store(native: bool) -> None:
         if native:
@@ -57,21 +60,27 @@ def examine_savedmodel(job: Job, emit: Emit) -> Finding:
 
 
 def _original(
-    servable: GraphServable, saved: SavedSignatures, signature: Signature, job: Job
+    servable: GraphServable, saved: SavedSignatures, signature: Signature, job: Job, main: bool
 ) -> Original:
     """A signature with the answers it gives.
 
+    Args:
+        servable: the model, loaded.
+        saved: what it offers.
+        signature: one of those.
+        job: its sample, which is for the main signature.
+        main: whether this is the one.
+
     Raises:
-        MaasError: INVALID_ARGUMENT where the default signature answers nothing.
+        MaasError: INVALID_ARGUMENT where the main signature answers nothing.
     """
     name = signature.name
-    default = name == DEFAULT_SIGNATURE
     try:
         samples = collect_samples(
-            lambda rows: servable.infer(name, rows), signature.inputs, {}, job, given=default
+            lambda rows: servable.infer(name, rows), signature.inputs, {}, job, given=main
         )
     except MaasError as error:
-        if default:
+        if main:
             raise
         return Original(signature, saved.runs[name], "", None, error.message)
     steady = is_steady(servable, name, samples)

@@ -63,6 +63,10 @@ class PythonRuntime:
         return PythonServable(make(model, folder), artifact.signatures)
 
 
+class NoAnswerError(MaasError):
+    """What `infer` returned is no answer, whatever it was asked."""
+
+
 class _Input(Struct, frozen=True):
     """What is done to one input before the model sees it."""
 
@@ -117,6 +121,7 @@ def ask(model: PythonModel, specs: tuple[TensorSpec, ...], inputs: Tensors) -> d
         inputs: of those names and dtypes.
 
     Raises:
+        NoAnswerError: it returned no dict.
         MaasError: as `PythonServable.infer`.
     """
     forms = tuple(_Input(s.name, s.dtype is DType.BYTES, not s.shape) for s in specs)
@@ -147,7 +152,7 @@ def _ask(model: PythonModel, forms: tuple[_Input, ...], inputs: Tensors) -> dict
     if not isinstance(answers, dict):
         if inspect.iscoroutine(answers):
             answers.close()
-        raise MaasError(
+        raise NoAnswerError(
             ErrorKind.INTERNAL,
             f"the model's infer returned {_a(answers)}; expected a dict of arrays by output name",
         )

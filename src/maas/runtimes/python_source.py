@@ -102,7 +102,10 @@ def read_settings(folder: Path) -> ModelSettings:
     try:
         return msgspec.toml.decode(file.read_bytes(), type=ModelSettings)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise invalid(f"{SETTINGS} cannot be read: {one_sentence(error)}") from error
+        raise invalid(
+            f"{SETTINGS} cannot be read: {one_sentence(error)}; expected class, description, "
+            "[[inputs]] and [[outputs]], these with name, dtype and shape"
+        ) from error
 
 
 def search_here(*folders: Path) -> None:
@@ -117,7 +120,8 @@ def open_class(file: Path, settings: ModelSettings) -> type[PythonModel]:
     """Imports a model's source and gives its class.
 
     Args:
-        file: the source; `__init__.py` for a package. Its folder is searched for modules, too.
+        file: the source; `__init__.py` for a package. Its folder is searched for modules, too;
+            and the folder above, after all others, so that a package finds itself by its name.
         settings: says which class, where there are several.
 
     Raises:
@@ -125,6 +129,9 @@ def open_class(file: Path, settings: ModelSettings) -> type[PythonModel]:
             holds no model or several.
     """
     search_here(file.parent)
+    above = str(file.parent.parent)
+    if above not in sys.path:
+        sys.path.append(above)
     module = _import(file)
     inner = file.with_name("model.py")
     if file.name == "__init__.py" and inner.is_file() and not _models(module):
@@ -229,7 +236,7 @@ def _import(file: Path) -> ModuleType:
     stem = file.parent.name if package else file.stem
     # The name that its own pickles and messages know it by, unless that is somebody else's.
     name = stem if stem.isidentifier() and stem not in sys.stdlib_module_names else "model"
-    name = f"published_{name}" if name in sys.modules else name
+    name = f"published_{name}" if _is_taken(name, file) else name
     places = [str(file.parent)] if package else None
     spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=places)
     if spec is None or spec.loader is None:
@@ -243,6 +250,14 @@ def _import(file: Path) -> ModuleType:
         sys.modules.pop(name, None)
         raise
     return module
+
+
+def _is_taken(name: str, file: Path) -> bool:
+    """Whether a module of that name is loaded, or would be found before this one."""
+    if name in sys.modules:
+        return True
+    found = importlib.util.find_spec(name)
+    return found is not None and found.origin not in (None, str(file))
 
 
 def _submodule(package: ModuleType, file: str) -> ModuleType:

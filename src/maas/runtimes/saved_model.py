@@ -66,9 +66,9 @@ def load_saved_model(folder: Path, threads: int = 1) -> Any:
 
 
 def signatures_of(loaded: Any) -> SavedSignatures:
-    """Finds the signatures: `serving_default` first, which is what calls without a name reach.
+    """Finds the signatures: `serving_default` first, then by name, each under its own name.
 
-    Where none is called so, the first by name is `serving_default`.
+    The first is what calls without a name reach.
 
     Raises:
         MaasError: INVALID_ARGUMENT where there is none that can be served.
@@ -79,14 +79,13 @@ def signatures_of(loaded: Any) -> SavedSignatures:
     runs: dict[str, Run] = {}
     left_out: list[str] = []
     for name in names:
-        served = name if signatures or DEFAULT_SIGNATURE in offered else DEFAULT_SIGNATURE
         try:
             if not _NAME.fullmatch(name):
                 raise invalid("its name may hold letters, digits, '.', '_' and '-' only")
-            signatures[served], runs[served] = _signature(served, offered[name], loaded)
+            signatures[name], runs[name] = _signature(name, offered[name], loaded)
         except MaasError as error:
             left_out.append(f"signature {name[:60]!r} is not served: {error.message}")
-    if DEFAULT_SIGNATURE not in signatures:
+    if not signatures or (DEFAULT_SIGNATURE in offered and DEFAULT_SIGNATURE not in signatures):
         raise invalid(
             left_out[0]
             if left_out

@@ -19,6 +19,8 @@ ANSWERS = "answers.msgpack"
 PROVING = "proving.msgpack"
 """In a version's folder: a call that the model must answer before it serves."""
 MOST_BYTES = 2 << 30
+MOST_PROVING = 32 << 20
+"""The server itself reads a proving sample; short texts take a dozen times their bytes."""
 
 
 class _Stored(Struct, frozen=True):
@@ -58,7 +60,7 @@ def read_tensors(path: Path) -> dict[str, dict[str, np.ndarray]]:
             signature: {name: _restore(each) for name, each in arrays.items()}
             for signature, arrays in stored.items()
         }
-    except (msgspec.DecodeError, ValueError, TypeError):
+    except (msgspec.DecodeError, ValueError, TypeError, OverflowError, RecursionError):
         raise invalid(
             "the samples of this model could not be read back; publish it again"
         ) from None

@@ -2,7 +2,7 @@
 
 from maas.sandbox.confinement import Confinement, confine
 from maas.sandbox.environment import sandbox_environment
-from maas.sandbox.usage import Usage, family_of, folder_bytes, usage_of
+from maas.sandbox.usage import Usage, family_of, folder_bytes, unlinked_bytes, usage_of
 from maas.sandbox.wording import denial, how_it_ended
 
 __all__ = [
@@ -14,5 +14,6 @@ __all__ = [
     "folder_bytes",
     "how_it_ended",
     "sandbox_environment",
+    "unlinked_bytes",
     "usage_of",
 ]

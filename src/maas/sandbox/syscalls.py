@@ -21,6 +21,9 @@ REFUSED: dict[str, Numbers] = {
     "connect": (42, 203),
     "bind": (49, 200),
     "listen": (50, 201),
+    # A file that was passed on and not taken is held by no process, so nothing measures it.
+    "sendmsg": (46, 211),
+    "sendmmsg": (307, 269),
     # New processes and programs; clone is in CHECKED.
     "fork": (57, None),
     "vfork": (58, None),
@@ -109,6 +112,9 @@ PRETENDED: dict[str, Numbers] = {
     "utimes": (235, None),
     "utimensat": (280, 88),
     "futimesat": (261, None),
+    # What others have written, too, would have to reach the disk before anybody goes on.
+    "sync": (162, 81),
+    "syncfs": (306, 267),
 }
 
 UNKNOWN: dict[str, Numbers] = {

@@ -15,6 +15,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
+from math import prod
 from queue import SimpleQueue
 
 import numpy as np
@@ -24,6 +25,10 @@ from maas.core.ports import Servable
 from maas.core.tensor import DType, Tensors
 from maas.serving.frames import CallError, InferFrame, ReplyFrame, encode_frame, pack_tensors
 from maas.telemetry.metrics import Metrics
+
+MOST_EMPTY = 1 << 20
+"""Places that an answer without elements may have: JSON writes brackets for each, and what writes
+it would ask for their memory at once."""
 
 log = logging.getLogger("maas.batcher")
 
@@ -168,8 +173,14 @@ class Batcher:
     def _infer_once(self, signature: str, inputs: Tensors, *jobs: Job) -> Tensors:
         started = self._clock()
         outputs = self._servable.infer(signature, inputs)
-        for array in outputs.values():
+        for name, array in outputs.items():
             DType.of(array.dtype)  # what no protocol can carry fails here, and so alone
+            if not array.size and prod(max(size, 1) for size in array.shape) > MOST_EMPTY:
+                raise MaasError(
+                    ErrorKind.INTERNAL,
+                    f"the model answered {name!r} with shape {list(array.shape)}, which holds "
+                    "nothing and yet cannot be written out",
+                )
         rows = sum(sum(job.frame.rows) for job in jobs)
         if signature in self._batched:
             for name, array in outputs.items():

@@ -11,7 +11,7 @@ from maas.core.errors import ErrorKind, MaasError
 from maas.core.ports import Servable
 from maas.core.signature import Signature, check_inputs
 from maas.core.tensor import DType, Tensors
-from maas.runtimes.tensorfile import PROVING, read_tensors
+from maas.runtimes.tensorfile import MOST_PROVING, PROVING, read_tensors
 
 WARM_ROWS = (1, 8)
 
@@ -24,13 +24,15 @@ def proving_sample(artifact: Path, signatures: Mapping[str, Signature]) -> dict[
         signatures: by name.
 
     Returns:
-        Signature's name → inputs of one call; empty where publishing stored none.
+        Signature's name → inputs of one call; empty where publishing stored none, or
+        more than `MOST_PROVING` bytes.
 
     Raises:
         MaasError: INVALID_ARGUMENT where the file is something else than such calls.
     """
     file = artifact / PROVING
-    if not file.exists():
+    # What the model's own code may have left is not taken into this process whatever its size.
+    if not file.exists() or file.lstat().st_size > MOST_PROVING:
         return {}
     calls: dict[str, Tensors] = {}
     for name, inputs in read_tensors(file).items():

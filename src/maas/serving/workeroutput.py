@@ -94,6 +94,8 @@ class WorkerOutput:
             self._rest = b""
 
     def _log(self, line: bytes) -> None:
-        text = line.decode("utf-8", "replace").rstrip()
+        # Whoever reads the log in a terminal is not to be spoken to in its control codes.
+        decoded = line[: 4 * LINE].decode("utf-8", "replace")
+        text = "".join(c if c.isprintable() or c == "\t" else " " for c in decoded).rstrip()
         if text:
             log.info("%s", text[:LINE], extra=self._extra)

@@ -8,7 +8,6 @@ Popen ─▶ watch: has it ended? is it within its bounds? ─▶ reason, `ended
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -20,11 +19,13 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from maas.registry.disk import remove_tree
 from maas.sandbox import (
     Confinement,
     folder_bytes,
     how_it_ended,
     sandbox_environment,
+    unlinked_bytes,
     usage_of,
 )
 from maas.serving.workeroutput import WorkerOutput
@@ -140,7 +141,7 @@ class WorkerProcess:
                 if excess:
                     self.kill(excess)
         self._output.join(LAST_WORDS_S)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        remove_tree(self._folder)
         last = self._output.last_line
         how = self._why or how_it_ended(code)
         with self._lock:
@@ -167,6 +168,9 @@ class WorkerProcess:
                 f"it started more than {bounds.threads} threads: "
                 "raise serving.worker_threads if it needs them"
             )
-        if measure and folder_bytes(self._folder) > bounds.folder_bytes:
-            return f"it wrote more than {bounds.folder_bytes // MIB} MiB of temporary files"
+        if measure and folder_bytes(self._folder) + unlinked_bytes(self.pid) > bounds.folder_bytes:
+            return (
+                f"it wrote more than {bounds.folder_bytes // MIB} MiB of temporary files and "
+                "shared memory"
+            )
         return ""

@@ -10,7 +10,7 @@ from maas import __version__
 from maas.core.errors import MaasError, invalid
 from maas.core.identity import ModelRef, parse_ref
 from maas.core.messages import ModelView
-from maas.core.signature import DEFAULT_SIGNATURE, Signature
+from maas.core.signature import Signature, main_signature
 from maas.core.tensor import DType
 from maas.dialects.plain.decode import PlainDocument, PlainRequest, decode, parse
 from maas.dialects.plain.encode import encode, encode_error
@@ -63,7 +63,9 @@ async def _answer(exchange: Exchange, *, classify: bool) -> Answer:
         if exchange.large
         else _understood(exchange, classify)
     )
-    reply = await exchange.infer(view, main_signature(view), request.inputs, request.rows)
+    reply = await exchange.infer(
+        view, main_signature(view.signatures), request.inputs, request.rows
+    )
     body = (
         await exchange.off_loop(lambda: encode(reply, request, classify=classify))
         if is_large(reply)
@@ -81,13 +83,7 @@ def _understood(exchange: Exchange, classify: bool) -> tuple[ModelView, PlainReq
     document = parse(exchange.body)
     ref = exchange.route.ref or _chosen(exchange, document, classify)
     view = exchange.resolve(ref)
-    return view, decode(document, main_signature(view))
-
-
-def main_signature(view: ModelView) -> Signature:
-    """The signature of a call that names none."""
-    signature = view.signatures.get(DEFAULT_SIGNATURE)
-    return next(iter(view.signatures.values())) if signature is None else signature
+    return view, decode(document, main_signature(view.signatures))
 
 
 def _chosen(exchange: Exchange, document: PlainDocument, classify: bool) -> ModelRef:
@@ -121,7 +117,7 @@ def _chosen(exchange: Exchange, document: PlainDocument, classify: bool) -> Mode
 
 
 def _takes_texts(signatures: dict[str, Signature]) -> bool:
-    signature = signatures.get(DEFAULT_SIGNATURE) or next(iter(signatures.values()))
+    signature = main_signature(signatures)
     return len(signature.inputs) == 1 and signature.inputs[0].dtype is DType.BYTES
 
 

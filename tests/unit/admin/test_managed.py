@@ -355,14 +355,16 @@ async def test_a_models_log_is_its_own_lines_and_its_own_hosts(ground: Ground) -
     )  # fmt: skip
     write(ground.run, host, line("big loads", 4, process=host), "a library's chatter")
     write(ground.run, "control", line("iris serves", 5, process="control", model="iris:1"))
+    write(ground.run, "control", line("it raised", 6, process="control", model="broken"))
 
     def messages(model: str | None) -> list[str]:
         return [one.message for one in ground.deployments.logs(model, 100)]
 
     assert messages("iris") == ["iris loads", "iris serves"]
     assert messages("big") == ["big loads", "a library's chatter"]
+    assert messages("broken") == ["it raised"]
     assert messages("nobody") == []
-    assert len(messages(None)) == 6
+    assert len(messages(None)) == 7
     assert [one.message for one in ground.deployments.logs("iris", 1)] == ["iris serves"]
 
 

@@ -59,3 +59,14 @@ async def test_logs_of_nothing(registry: Registry, deployments: FakeDeployments)
     with pytest.raises(MaasError) as caught:
         await read_logs(registry, deployments, "nope", 1, follow=False)
     assert caught.value.kind is ErrorKind.NOT_FOUND
+
+
+async def test_logs_of_a_publish_that_failed(
+    registry: Registry, deployments: FakeDeployments
+) -> None:
+    deployments.write(line("RuntimeError: boom", "nope"))
+    found = await read_logs(registry, deployments, "nope", 10, follow=False)
+    assert [each.message async for each in found] == ["RuntimeError: boom"]
+    with pytest.raises(MaasError) as caught:
+        await read_logs(registry, deployments, "a/b", 10, follow=False)
+    assert caught.value.kind is ErrorKind.INVALID_ARGUMENT

@@ -131,6 +131,11 @@ async def test_several_files_are_a_folder(folder: Path) -> None:
     assert (folder / "model/data/w.bin").read_bytes() == b"w"
 
 
+async def test_one_folder_keeps_its_name(folder: Path) -> None:
+    received = await unpack(folder, {"model/tea/model.py": b"a", "model/tea/sub/b.py": b"w"})
+    assert received == Received(folder / "model/tea", "tea")
+
+
 async def test_modes_of_the_archive_do_not_count(folder: Path) -> None:
     await unpack(folder, {"model/sub/a": b"a"})
     assert not stat.S_IMODE((folder / "model/sub/a").stat().st_mode) & 0o7111

@@ -7,11 +7,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
-from maas_stub_server import Stub
+from maas_stub_server import KEY, Stub
 
 from maas.cli import checks, ports
 from maas.cli.checks import Status
+from maas.client import Client
+from maas.core.records import Page, ProcessRecord
 
 
 @pytest.fixture
@@ -31,8 +34,36 @@ def test_a_server_that_is_well(stub: Stub, maas: Any, home: Path) -> None:
     names = {check["name"] for check in json.loads(maas("doctor", "--json").out)}
     assert names == {
         "python", "libpython", "envoy", "sklearn", "tensorflow", "openvino", "bench",
-        "data folder", "owner key", "server",
+        "data folder", "owner key", "server", "iris",
     }  # fmt: skip
+
+
+def test_models_that_do_not_serve_are_named(stub: Stub, maas: Any, home: Path) -> None:
+    home.mkdir()
+    with Client(stub.url, KEY) as client:
+        (iris,) = client.models()
+    down = msgspec.structs.replace(iris, name="down", serving_version=None, reason="it ended")
+    stub.on("GET /api/models", 200, Page((iris, down)))
+    process = ProcessRecord(
+        "host-2",
+        "host",
+        7,
+        "running",
+        ("slow:3",),
+        1,
+        0.1,
+        "2026-01-01T00:00:00Z",
+        2,
+        "exit status 3",
+    )
+    quiet = msgspec.structs.replace(process, models=("iris:2",), restarts=0)
+    stub.on("GET /api/processes", 200, {"processes": [process, quiet]})
+    result = maas("doctor")
+    assert result.code == 0, result
+    assert "warn  down         does not serve: it ended" in result.out
+    assert "warn  slow         its process died, restarts: 2 (exit status 3)" in result.out
+    assert "cure: maas logs slow" in result.out
+    assert "iris" not in result.out
 
 
 def test_a_key_others_can_read_fails_with_its_cure(stub: Stub, maas: Any, home: Path) -> None:

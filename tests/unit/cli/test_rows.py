@@ -33,6 +33,7 @@ def npz(**arrays: np.ndarray) -> bytes:
     ("content", "specs", "expected"),
     [
         (b"1,2\n3.5,4\n", X, [[1, 2], [3.5, 4]]),
+        (b"True,false\n0,true\n", X, [[1, 0], [0, 1]]),
         (b"1,2\r\n\r\n3,4", X, [[1, 2], [3, 4]]),
         (b"\xef\xbb\xbf1,2", X, [[1, 2]]),
         (b"a,b\n1,2\n3,4\n", X, {"a": [1, 3], "b": [2, 4]}),

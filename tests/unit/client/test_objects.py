@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import skops.io
+from sklearn.cluster import DBSCAN
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -213,6 +214,7 @@ class Torchlike:
         (PythonModel, "derives from it"),
         (LogisticRegression, "publish a fitted object"),
         (Torchlike(), "torch.onnx.export"),
+        (DBSCAN().fit(np.eye(2)), "a DBSCAN has neither predict nor transform"),
         ({"a": 1}, "a dict cannot be published"),
         (np.eye(2), "a ndarray cannot be published"),
         (None, "cannot be published"),

@@ -60,7 +60,7 @@ def test_options_become_the_query(tmp_path: Path) -> None:
 
 
 def test_a_folder_goes_as_a_tar_that_the_server_reads(tmp_path: Path) -> None:
-    model = tmp_path / "model"
+    model = tmp_path / "digits"
     deep = model / "variables" / ("long-" * 30)
     deep.mkdir(parents=True)
     (model / "empty").touch()
@@ -72,9 +72,9 @@ def test_a_folder_goes_as_a_tar_that_the_server_reads(tmp_path: Path) -> None:
     assert upload.content_type == "application/x-tar"
     content = body(upload)
     files = untar(content)
-    assert files["model/empty"] == b""
-    assert files["model/saved.pb"] == b"p" * 512
-    assert files[f"model/variables/{'long-' * 30}/数据.bin"] == (deep / "数据.bin").read_bytes()
+    assert files["model/digits/empty"] == b""
+    assert files["model/digits/saved.pb"] == b"p" * 512
+    assert files[f"model/digits/variables/{deep.name}/数据.bin"] == (deep / "数据.bin").read_bytes()
     assert files["card/README.md"] == b"# card"
     assert np.load(io.BytesIO(files["sample/sample.npy"])).tolist() == [[1, 0], [0, 1]]
 
@@ -88,15 +88,23 @@ def test_a_folder_goes_as_a_tar_that_the_server_reads(tmp_path: Path) -> None:
 
 def test_the_same_files_give_the_same_bytes(tmp_path: Path) -> None:
     for name in ("one", "two"):
-        (tmp_path / name).mkdir()
+        (tmp_path / name / "m").mkdir(parents=True)
         for file in ("b", "a"):
-            (tmp_path / name / file).write_text(file)
-    os.utime(tmp_path / "two" / "a", (1, 1))
-    (tmp_path / "two" / "a").chmod(0o600)
+            (tmp_path / name / "m" / file).write_text(file)
+    os.utime(tmp_path / "two" / "m" / "a", (1, 1))
+    (tmp_path / "two" / "m" / "a").chmod(0o600)
     sample = {"x": [[1.0]], "file": ["a"]}
-    assert body(make(tmp_path / "one", sample=sample)) == body(
-        make(tmp_path / "two", sample=sample)
+    assert body(make(tmp_path / "one" / "m", sample=sample)) == body(
+        make(tmp_path / "two" / "m", sample=sample)
     )
+
+
+def test_a_folder_with_one_file_is_that_file(tmp_path: Path) -> None:
+    (tmp_path / "m" / "deep").mkdir(parents=True)
+    (tmp_path / "m" / "model.onnx").write_bytes(b"onnx")
+    assert set(untar(body(make(tmp_path / "m")))) == {"model/model.onnx"}
+    (tmp_path / "m" / "deep" / "weights").write_bytes(b"w")
+    assert set(untar(body(make(tmp_path / "m")))) == {"model/m/model.onnx", "model/m/deep/weights"}
 
 
 def test_code_goes_below_code(tmp_path: Path) -> None:

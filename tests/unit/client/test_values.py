@@ -18,6 +18,7 @@ TEXT_COLUMN = (TensorSpec("text", DType.BYTES, (None, 1)),)
 TWO = (TensorSpec("age", DType.INT64, (None, 1)), TensorSpec("city", DType.BYTES, (None, 1)))
 FLAT = (TensorSpec("age", DType.INT64, (None,)), TensorSpec("city", DType.BYTES, (None,)))
 ROW = [5.1, 3.5, 1.4, 0.2]
+NEXT = {"a": 6, "b": 7, "c": 8}
 
 
 def fit(specs: tuple[TensorSpec, ...], data: Any) -> dict[str, Any]:
@@ -88,6 +89,32 @@ def test_columns_of_a_matrix_go_where_their_names_say(library: Any) -> None:
         fit(NAMED, library.DataFrame({"b": [1], "c": [2], "d": [3]}))
     with pytest.raises(MaasError, match="no column 'd'; expected a, b, c"):
         fit(NAMED, library.DataFrame({"b": [1], "c": [2], "d": [3], "a": [4]}))
+
+
+@pytest.mark.parametrize("specs", [NAMED, FLAT], ids=["features", "inputs"])
+def test_rows_that_name_their_values(specs: tuple[TensorSpec, ...]) -> None:
+    names = specs[0].labels or tuple(spec.name for spec in specs)
+    rows = [{"a": 1, "b": 2, "c": 3, "age": 4, "city": "京"}, {"city": "x", "age": 5} | NEXT]
+    rows = [{name: row[name] for name in reversed(names)} for row in rows]
+    want = fit(specs, pd.DataFrame(rows))
+    assert fit(specs, rows) == want
+    assert fit(specs, [rows[1]]) == {name: values[1:] for name, values in want.items()}
+    arrays, added = fit_inputs(specs, rows[1])
+    assert added
+    assert {name: array.tolist() for name, array in arrays.items()} == fit(specs, [rows[1]])
+
+
+def test_rows_with_other_names_are_refused() -> None:
+    with pytest.raises(MaasError, match="row 1 and row 0 do not have the same columns: 'b'"):
+        fit(NAMED, [{"a": 1, "b": 2, "c": 3}, {"a": 1, "c": 3}])
+    with pytest.raises(MaasError, match="column 'c' is missing; expected a, b, c"):
+        fit(NAMED, {"a": 1, "b": 2})
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), pd.NA], ids=["None", "NaN", "NA"])
+def test_a_missing_text_is_called_so(missing: Any) -> None:
+    with pytest.raises(MaasError, match="'text' holds a missing value, and no text can be missing"):
+        fit(TEXT, ["a", missing])
 
 
 def test_a_row_of_a_frame_is_one_row() -> None:

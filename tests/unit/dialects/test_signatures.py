@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from maas.core.errors import ErrorKind, MaasError
@@ -12,6 +13,18 @@ def test_the_main_signature_has_a_name_and_no_name(iris):
     main = iris.signatures["serving_default"]
     assert pick_signature(iris) is pick_signature(iris, "") is main
     assert pick_signature(iris, "serving_default") is main
+
+
+def test_a_model_without_a_default_is_called_by_its_own_name_and_by_none(iris):
+    own = {
+        name: msgspec.structs.replace(iris.signatures["serving_default"], name=name)
+        for name in ("predict_images", "embed")
+    }
+    view = msgspec.structs.replace(iris, signatures=own)
+    assert pick_signature(view, "predict_images") is own["predict_images"]
+    assert pick_signature(view) is pick_signature(view, "") is own["embed"]
+    with pytest.raises(MaasError, match="expected one of embed, predict_images"):
+        pick_signature(view, "other")
 
 
 def test_an_unknown_signature_names_those_there_are(iris):

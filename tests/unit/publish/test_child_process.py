@@ -4,6 +4,7 @@ import os
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from maas.core.errors import ErrorKind, MaasError
@@ -230,3 +231,59 @@ def test_what_it_prints_is_logged_with_the_model(job, caplog):
     last = caplog.records[-1]
     assert (last.getMessage(), last.model) == ("my last words", "churn")
     assert sum(len(record.getMessage()) for record in caplog.records) < 10_000
+
+
+RAW = """
+import struct, sys, msgspec
+from maas.publish.messages import Bound
+def raw(body, length=None):
+    head = struct.pack("<I", len(body) if length is None else length)
+    sys.stdout.buffer.write(head + body)
+    sys.stdout.buffer.flush()
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("raw(b'', 5 << 20)", "speak nonsense"),
+        ("raw(b'\\x82\\xa4type\\xa5bound\\xa1z' + b'\\x91' * 200_000)", "speak nonsense"),
+        ("while True: raw(msgspec.msgpack.encode(Bound(('x',))))", "report without end"),
+    ],
+    ids=["long", "nested", "endless"],
+)
+def test_frames_that_would_keep_the_server_busy(job, code, expected):
+    assert expected in failure(job, RAW + code).message
+
+
+def test_progress_that_is_no_number_and_speaks_to_a_terminal(job):
+    heard = []
+    code = (
+        "write_message(sys.stdout.buffer, Progress('\\x1b[2J', '\\x07', float('nan')));say('bye')"
+    )
+    with pytest.raises(MaasError, match="bye"):
+        run_child(
+            job,
+            PublishSettings(),
+            lambda *event: heard.append(event),
+            command=("-c", SPEAK + code),
+        )
+    assert heard == [(" [2J", " ", 0.0)]
+
+
+def test_files_that_no_folder_shows_are_bounded(job):
+    small = msgspec.structs.replace(job, file_bytes=1 << 20)
+    error = failure(
+        small,
+        "import os, tempfile, time\n"
+        "file = tempfile.TemporaryFile()\n"
+        "file.write(bytes(3 << 20)); file.flush(); time.sleep(60)",
+    )
+    assert "wrote more than 2 MiB of files" in error.message
+
+
+def test_its_folder_is_removed_however_deep_it_is(job, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    code = "import os\nfor _ in range(2000): os.mkdir('d'); os.chdir('d')\nsay('deep')"
+    assert failure(job, code).message == "deep"
+    assert not list(tmp_path.glob("maas-publish-*"))

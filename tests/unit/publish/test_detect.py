@@ -8,6 +8,7 @@ import lzma
 import pickle
 import resource
 import struct
+import tracemalloc
 import zipfile
 import zlib
 
@@ -280,3 +281,22 @@ def test_packages(tmp_path):
     (folder / "linked.py").symlink_to("/etc/passwd")
     with pytest.raises((MaasError, OSError)):
         found()
+
+
+@pytest.mark.parametrize("how", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA], ids=["bzip2", "lzma"])
+def test_a_zip_of_which_one_block_is_gigabytes_is_not_unpacked(refusal, how):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", how) as archive:
+        archive.writestr("a", bytes(1 << 26))
+    tracemalloc.start()
+    try:
+        assert "unusual way" in refusal(buffer.getvalue(), "m.skops")
+        assert tracemalloc.get_traced_memory()[1] < 1 << 24
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_zip_with_an_endless_list_of_members(refusal, monkeypatch):
+    monkeypatch.setattr("maas.publish.detect.LONGEST_LIST", 1 << 16)
+    members = {f"member-{number}": b"" for number in range(2000)}
+    assert "damaged" in refusal(zipped(**members), "m.skops")

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from maas.core.errors import ErrorKind, MaasError
+from maas.core.ports import Artifact, Device
 from maas.core.signature import DEFAULT_SIGNATURE, describe_spec
 from maas.core.tensor import DType
 from maas.publish.child import examine
+from maas.runtimes.python import PythonRuntime
 
 pytestmark = pytest.mark.usefixtures("own_modules")
 HEAD = "from __future__ import annotations\nfrom maas import *\nimport numpy as np\n"
@@ -186,7 +188,8 @@ def test_settings_give_the_signature_and_labels(publish):
         (infer('x: Float32["n"]', "return {}", '{"y": int}'), "return annotation is a dict with"),
         (infer('x: Float32["n"]', "return {}"), "the model returned no outputs"),
         (infer('x: Float32["n"]', "return {1: x}"), "names an output 1; expected a text"),
-        (infer('x: Float32["n"]', "return x"), "no drawn sample was answered (the model's infer"),
+        (infer('x: Float32["n"]', "return x"), "infer returned a ndarray; expected a dict of"),
+        (infer('x: Float32["n"]', "return None"), "infer returned None; expected a dict of arrays"),
         (
             infer('x: Float32["n"]', "return {'y': x}", '{"z": Float32["n"]}'),
             "the model returned 'y' where its signature has 'z'",
@@ -219,7 +222,9 @@ def test_settings_give_the_signature_and_labels(publish):
     ],
 )
 def test_what_is_refused_says_how_to_write_it(publish, source, said):
-    assert said in refused(publish, source)
+    message = refused(publish, source)
+    assert said in message
+    assert ("--sample" in message) == ("no drawn sample" in said)
 
 
 def test_requirements_are_read_before_the_import_that_would_fail(publish):
@@ -288,3 +293,20 @@ def test_a_model_that_ends_its_process_at_publish_is_one_sentence(published):
     source = (HEAD + "import os\nos._exit(7)\nclass M(PythonModel): pass\n").encode()
     with pytest.raises(MaasError, match="died with exit code 7"):
         published(source, "m.py", options=PublishOptions(trust=True))
+
+
+def test_a_folder_keeps_its_name_in_the_artifact(tmp_path, job_for):
+    folder = tmp_path / "tea_shop"
+    folder.mkdir()
+    (folder / "rates.py").write_text("RATE = 3\n")
+    (folder / "__init__.py").write_text(
+        HEAD + "from tea_shop.rates import RATE\n"
+        "class M(PythonModel):\n"
+        "    def infer(self, x: Float32['n', 2]) -> dict:\n        return {'y': RATE * x}\n"
+    )
+    finding = examine(job_for(folder, "python", entry="__init__.py"), lambda *_: None)
+    assert finding.entry == "model/tea_shop/__init__.py"
+    artifact = Artifact(str(tmp_path / "artifact"), finding.entry, "python", finding.signatures)
+    rows = np.ones((2, 2), np.float32)
+    (got,) = PythonRuntime().load(artifact, Device()).infer(DEFAULT_SIGNATURE, {"x": rows}).values()
+    np.testing.assert_array_equal(got, 3 * rows)

@@ -34,6 +34,12 @@ def shown(table) -> dict[str, str]:
     return {name: array.dtype.kind for name, array in table.items()}
 
 
+def test_truth_values_of_a_csv_are_numbers(read):
+    table = read("r.csv", "a,b,c\nTrue,true,True\nFalse,false,no\n")
+    assert [table[name].tolist() for name in "abc"] == [[1, 0], [1, 0], ["True", "no"]]
+    assert shown(table) == {"a": "i", "b": "i", "c": "O"}
+
+
 @pytest.mark.parametrize(
     ("name", "data"),
     [

@@ -151,13 +151,17 @@ def test_what_keras_exports_twice_is_the_same_file_twice(saved, examined):
     np.testing.assert_allclose(got, tf_zoo.ask(model, rows), rtol=1e-4, atol=1e-5)
 
 
-def test_without_a_default_the_first_is_the_default(saved, examined):
+def test_without_a_default_signatures_keep_their_names(saved, examined):
     finding = examined(saved("other name")[1])
-    assert list(finding.signatures) == [DEFAULT_SIGNATURE]
+    (name,) = finding.signatures
+    assert name != DEFAULT_SIGNATURE
+    assert finding.signatures[name].name == name
+    assert finding.entry == "model.onnx"
+    assert served(examined.job, finding).infer(name, {"x": ROWS})["label"].shape == (9,)
     native = examined(saved("other name")[1], engine="tensorflow")
     assert native.engine == "tensorflow"
     assert "--engine tensorflow" in native.reason
-    assert served(examined.job, native).infer(DEFAULT_SIGNATURE, {"x": ROWS})["label"].shape == (9,)
+    assert served(examined.job, native).infer(name, {"x": ROWS})["label"].shape == (9,)
 
 
 def test_the_entry_says_where_the_folder_is(saved, examined, tmp_path):

@@ -166,7 +166,8 @@ def test_native_with_the_reason(examined, tmp_path, name):
     assert said in finding.reason
     assert (finding.engine, finding.format, finding.entry) == ("sklearn", "skops", "model.skops")
     assert finding.parity is None or not finding.parity.agrees
-    assert [p.name for p in (tmp_path / "artifact").iterdir()] == ["model.skops"]
+    files = sorted(path.name for path in (tmp_path / "artifact").iterdir())
+    assert files == ["model.skops", "proving.msgpack"]
     assert served(finding, tmp_path).signatures == finding.signatures
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import subprocess
 import sys
 import textwrap
@@ -16,6 +17,7 @@ import pytest
 
 from maas.core.errors import ErrorKind, MaasError
 from maas.registry import Registry, VersionDraft, clear_disk_errors
+from maas.registry.disk import remove_tree
 
 Publish = Callable[..., Any]
 
@@ -115,3 +117,22 @@ def test_other_errors_pass_as_they_are() -> None:
     with pytest.raises(MaasError, match="cannot be written") as caught, clear_disk_errors():
         raise OSError(errno.EROFS, "Read-only file system")
     assert caught.value.kind is ErrorKind.FAILED_PRECONDITION
+
+
+def test_a_folder_is_removed_however_deep_and_closed_it_is(tmp_path: Path) -> None:
+    folder, kept = tmp_path / "folder", tmp_path / "kept"
+    folder.mkdir()
+    kept.write_text("kept")
+    inner = os.open(folder, os.O_RDONLY)
+    for _ in range(3000):  # deeper than a path and than Python's stack
+        Path(f"/proc/self/fd/{inner}/link").symlink_to(kept)
+        os.mkdir("d", dir_fd=inner)
+        deeper = os.open("d", os.O_RDONLY, dir_fd=inner)
+        os.fchmod(inner, 0)
+        os.close(inner)
+        inner = deeper
+    os.close(inner)
+    remove_tree(folder)
+    assert not folder.exists()
+    assert kept.read_text() == "kept"
+    remove_tree(folder)  # there is nothing to do

@@ -283,6 +283,39 @@ def test_a_package_whose_model_is_in_model_py(tmp_path):
     assert found.__module__ == "churn_package.model"
 
 
+@pytest.mark.parametrize(
+    ("entry", "inits"),
+    [("__init__.py", True), ("model.py", True), ("model.py", False)],
+    ids=["package", "module of a package", "folder without __init__"],
+)
+def test_a_package_finds_itself_by_its_name(tmp_path, entry, inits):
+    package = tmp_path / "tea_house"
+    (package / "leaves").mkdir(parents=True)
+    if inits:
+        (package / "__init__.py").write_text("")
+        (package / "leaves" / "__init__.py").write_text("")
+    (package / "leaves" / "green.py").write_text("RATE = 7\n")
+    (package / entry).write_text(
+        f"{HEAD}from tea_house.leaves.green import RATE\nclass M(PythonModel):\n    rate = RATE\n"
+    )
+    assert open_class(package / entry, read_settings(package)).rate == 7
+
+
+def test_a_package_named_like_a_library_takes_nothing_from_it(tmp_path):
+    package = tmp_path / "sqlite3"
+    package.mkdir()
+    (package / "__init__.py").write_text(f"{HEAD}class M(PythonModel):\n    pass\n")
+    (package / "other.py").write_text("")
+    assert open_class(package / "__init__.py", read_settings(package)).__name__ == "M"
+    other = tmp_path / "packaging"
+    other.mkdir()
+    (other / "__init__.py").write_text(
+        f"{HEAD}from packaging.version import Version\n"
+        "class M(PythonModel):\n    newest = Version('2')\n"
+    )
+    assert open_class(other / "__init__.py", read_settings(other)).newest.major == 2
+
+
 def test_a_file_named_like_a_module_of_ours_takes_nothing_from_it(tmp_path):
     for name in ("numpy.py", "json.py", "not an identifier.py"):
         file = tmp_path / name

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import skops.io
 from sklearn.base import BaseEstimator
-from sklearn.linear_model import LinearRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.model_selection import GridSearchCV
 from sklearn.preprocessing import FunctionTransformer
 
 from maas.core.errors import ErrorKind, MaasError
@@ -70,6 +71,14 @@ def test_unknown_types_are_named(tmp_path, value):
     message = refused(file)
     assert "not on the list of reviewed ones" in message
     assert unknown[0] in message
+
+
+def test_a_search_over_parameters_with_the_estimators_own_score(tmp_path):
+    rows = np.random.default_rng(0).standard_normal((30, 2))
+    search = GridSearchCV(LogisticRegression(), {"C": [0.1, 1]}, cv=2).fit(rows, rows[:, 0] > 0)
+    skops.io.dump(search, tmp_path / "search.skops")
+    loaded = load_skops(tmp_path / "search.skops")
+    np.testing.assert_array_equal(loaded.predict(rows), search.predict(rows))
 
 
 def test_a_ufunc_and_a_sound_estimator_load(tmp_path):

@@ -85,3 +85,15 @@ async def answer():
 tried["answer"] = asyncio.run(answer())
 """
     assert child.tries(code) == {"answer": "42"}
+
+
+def test_no_open_file_is_passed_on(child):
+    tried = child.tries(
+        """
+ours, theirs = socket.socketpair()
+attempt("passed", lambda: socket.send_fds(ours, [b"x"], [0]))
+attempt("said", lambda: ours.sendall(b"x"))
+attempt("gathered", lambda: os.writev(ours.fileno(), [b"x", b"y"]))
+"""
+    )
+    assert tried == {"passed": "EPERM", "said": "done", "gathered": "done"}

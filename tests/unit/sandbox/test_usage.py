@@ -7,7 +7,8 @@ import threading
 
 import numpy as np
 
-from maas.sandbox import family_of, folder_bytes, usage_of
+from maas.registry.disk import remove_tree
+from maas.sandbox import family_of, folder_bytes, unlinked_bytes, usage_of
 
 MIB = 1 << 20
 
@@ -70,3 +71,49 @@ def test_a_folder_with_too_many_files_is_as_good_as_endless(tmp_path):
 
 def test_a_folder_that_is_gone(tmp_path):
     assert folder_bytes(tmp_path / "none") == 0
+
+
+def test_a_folder_that_hides_what_is_in_it_is_as_good_as_endless(tmp_path):
+    inner = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(100):  # beyond the longest path
+        os.mkdir("d" * 50, dir_fd=inner)
+        deeper = os.open("d" * 50, os.O_RDONLY, dir_fd=inner)
+        os.close(inner)
+        inner = deeper
+    os.close(inner)
+    assert folder_bytes(tmp_path) > 1 << 60
+    remove_tree(tmp_path)
+    assert not tmp_path.exists()
+
+
+HOLDING = """
+import mmap, os, sys
+for number in range(2):
+    file = open(f"{sys.argv[1]}/{number}", "w+b")
+    file.write(bytes(1 << 20))
+    file.flush()
+    os.unlink(file.name)
+    if number:
+        mapped = mmap.mmap(file.fileno(), 1 << 20)
+        file.close()
+    else:
+        opened = file
+shared = mmap.mmap(-1, 4 << 20)
+shared[:] = bytes(4 << 20)
+shared.madvise(mmap.MADV_DONTNEED)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_files_and_shared_memory_without_a_name_are_counted(tmp_path):
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDING, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        held = unlinked_bytes(holder.pid)
+        holder.kill()
+    assert folder_bytes(tmp_path) == 0
+    assert 6 * MIB <= held < 7 * MIB
+    assert unlinked_bytes(holder.pid) == 0

@@ -63,6 +63,8 @@ LYING = -4.0
 """A value for which it answers one row too many."""
 STRANGE = -5.0
 """A value for which it answers numbers that no protocol carries."""
+VAST = -6.0
+"""A value for which it answers nothing, in more places than could be written out."""
 HOLD = 99.0
 """A value at which it waits until it is let go."""
 
@@ -92,6 +94,8 @@ class Model:
             raise ZeroDivisionError("/srv/secret/model.py")
         if DEADLY in values:
             os.kill(os.getpid(), signal.SIGKILL)
+        if VAST in values:
+            return {"y": np.empty((len(first), 1 << 40, 0), np.float32)}
         return self._compute(signature, inputs, values)
 
     def _compute(self, signature: str, inputs: Tensors, values: list[object]) -> Tensors:

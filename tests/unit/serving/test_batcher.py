@@ -17,6 +17,7 @@ from maas_test_models import (
     REFUSED,
     SHOUT,
     STRANGE,
+    VAST,
     WHOLE,
     Model,
 )
@@ -343,3 +344,9 @@ def test_batches_rows_and_seconds_are_counted(bench: Bench) -> None:
     assert (sum(infer.buckets), infer.total) == (2, 2.0)
     queue = bench.metrics.histogram("maas_queue_seconds", labels)
     assert (sum(queue.buckets), queue.total) == (3, 4.0)
+
+
+def test_an_empty_answer_of_endless_shape_goes_no_further(bench: Bench) -> None:
+    found = bench.put(x(VAST))[1]()
+    assert found.errors == {0: ErrorKind.INTERNAL}
+    assert "cannot be written out" in found.reply.errors[0].message

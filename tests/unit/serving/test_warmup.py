@@ -6,7 +6,7 @@ import pytest
 from maas.core.errors import ErrorKind, MaasError, invalid
 from maas.core.signature import Signature
 from maas.core.tensor import DType, TensorSpec
-from maas.runtimes.tensorfile import PROVING, write_tensors
+from maas.runtimes.tensorfile import MOST_PROVING, PROVING, write_tensors
 from maas.serving.warmup import proving_sample, warm_up
 
 WORDS = Signature(
@@ -86,3 +86,15 @@ def test_a_link_is_not_followed(tmp_path):
     (tmp_path / "model" / PROVING).symlink_to(tmp_path / "outside")
     with pytest.raises(MaasError, match="could not be read back"):
         proving_sample(tmp_path / "model", {WORDS.name: WORDS})
+
+
+def test_a_proving_sample_that_is_too_large_is_not_read(tmp_path):
+    with (tmp_path / PROVING).open("wb") as file:
+        file.truncate(MOST_PROVING + 1)
+    assert proving_sample(tmp_path, {WORDS.name: WORDS}) == {}
+
+
+def test_a_proving_sample_nested_without_end_is_refused(tmp_path):
+    (tmp_path / PROVING).write_bytes(b"\x81\xa1s\x81\xa1x\x81\xa1z" + b"\x91" * 200_000)
+    with pytest.raises(MaasError, match="could not be read back"):
+        proving_sample(tmp_path, {WORDS.name: WORDS})

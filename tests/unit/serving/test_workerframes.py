@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -117,3 +118,32 @@ def test_descriptors_that_come_along_are_not_taken(pair: Pair) -> None:
     before = set(Path("/proc/self/fd").iterdir())
     assert ours.receive() == (Loaded(("a",)), bytearray())
     assert set(Path("/proc/self/fd").iterdir()) == before
+
+
+def test_memory_is_taken_for_what_came_and_not_for_what_was_announced() -> None:
+    ours, theirs = socket.socketpair()
+    frames = FrameSocket(ours, 1 << 30)
+    theirs.sendall(frame(HEAD, 1 << 30, b"x" * 100))
+    theirs.close()
+    tracemalloc.start()
+    try:
+        assert frames.receive() is None
+        assert tracemalloc.get_traced_memory()[1] < 1 << 23
+    finally:
+        tracemalloc.stop()
+        frames.close()
+
+
+def test_a_header_nested_without_end_is_none(pair: Pair) -> None:
+    ours, theirs = pair
+    theirs.sendall(frame(b"\x93\xa6loaded\x91\xa1a" + b"\x91" * 200_000 + b"\xc0"))
+    with pytest.raises(ValueError, match="not a frame's header"):
+        ours.receive()
+
+
+def test_a_frame_of_more_parts_than_one_call_writes(pair: Pair) -> None:
+    ours, theirs = pair
+    FrameSocket(theirs, 0).send(Loaded(()), [b"12345678"] * 3000)
+    received = ours.receive()
+    assert received is not None
+    assert received[1] == b"12345678" * 3000

@@ -76,3 +76,8 @@ def test_after_a_flood_lines_are_logged_again(lines):
     printed.now = BURST / RATE
     printed.says(b"again\n")
     assert lines()[-1] == "again"
+
+
+def test_control_codes_are_left_out(lines):
+    Printed().says(b"\x1b]0;owned\x07\x1b[2J red\rgreen\tblue\xc2\x9b\n")
+    assert lines() == [" ]0;owned  [2J red green\tblue"]

@@ -43,7 +43,7 @@ def test_ctrl_c_ends_it_early_and_keeps_what_was_measured(server: Any) -> None:
             threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGINT)).start()
 
     tally, interrupted = run(plan(server.port, seconds=60), 1, once)
-    assert interrupted
+    assert interrupted, tally
     assert tally.latency.count == len(server.seen) > 0
     assert tally.seconds < 30
 
