@@ -257,6 +257,8 @@ def _detect_members(archive: zipfile.ZipFile, label: str) -> str:
             raise invalid(f"{label} is a damaged zip archive; {ACCEPTED}") from None
         if looks_like_pickle(head) or (head.startswith(b"\x93NUMPY") and b"|O" in head[:200]):
             raise invalid(f"{label} holds {member.filename[:40]!r}, which {PICKLE}")
+    if "saved_model.pb" in leaves:
+        raise invalid(f"{label} holds a TensorFlow SavedModel; unpack it and publish the folder")
     if names and all(name.endswith(".npy") for name in names):
         raise invalid(f"{label} holds NumPy arrays, not a model; {ACCEPTED}")
     raise invalid(f"{label} is a zip archive without skops's schema.json; {ACCEPTED}")

@@ -226,6 +226,11 @@ def _outputs(said: Any, settings: ModelSettings) -> tuple[TensorSpec, ...] | Non
         return found
     if get_origin(said) is Annotated:
         said = next((each for each in get_args(said)[1:] if isinstance(each, dict)), None)
+    if isinstance(said, (Annotation, ElementType)):
+        raise invalid(
+            "infer's return annotation has no name for its output; "
+            'write -> {"y": Float32["n", 4]}, or -> dict'
+        )
     if not isinstance(said, dict):
         return None
     specs = tuple(

@@ -105,6 +105,7 @@ def test_pickles_inside_zips(refusal, canary):
         (b"\x08\x09\x12\x05tests", "saved_model.pb"),
         (b"\x08\x09\x12\x05tests\x42\x00", "has no graph"),
         (zipped(a_dot_txt=b"hello"), "without skops's schema.json"),
+        (zipped(m__saved_model_dot_pb=b"\x08\x01"), "unpack it and publish the folder"),
         (b"PK\x03\x04" + bytes(20), "cut off or damaged"),
     ],
     ids=lambda value: value if isinstance(value, str) else "bytes",

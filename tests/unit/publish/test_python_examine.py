@@ -186,6 +186,7 @@ def test_settings_give_the_signature_and_labels(publish):
         (infer('x: Float32["n"], /', "return {}"), "take the '/' away"),
         (infer("", "return {}"), "infer takes no inputs"),
         (infer('x: Float32["n"]', "return {}", '{"y": int}'), "return annotation is a dict with"),
+        (infer('x: Float32["n"]', "return {}", 'Float32["n"]'), "no name for its output"),
         (infer('x: Float32["n"]', "return {}"), "the model returned no outputs"),
         (infer('x: Float32["n"]', "return {1: x}"), "names an output 1; expected a text"),
         (infer('x: Float32["n"]', "return x"), "infer returned a ndarray; expected a dict of"),
