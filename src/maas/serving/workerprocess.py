@@ -140,10 +140,11 @@ class WorkerProcess:
                 excess = self._excess(measure=looks % TICKS_PER_LOOK == 0)
                 if excess:
                     self.kill(excess)
+        # Now, not after the clean-up: whoever waits for an answer may lose patience meanwhile.
+        how = self._why or how_it_ended(code)
         self._output.join(LAST_WORDS_S)
         remove_tree(self._folder)
         last = self._output.last_line
-        how = self._why or how_it_ended(code)
         with self._lock:
             self.reason = f"{how}; its last line was: {last}" if last else how
             self._over = True
