@@ -38,7 +38,7 @@ from maas.admin.processtable import ProcessTable, usage
 from maas.core.identity import ServableId
 from maas.core.layout import API_SOCKET, CONTROL_SOCKET, SUPERVISOR_SOCKET
 from maas.core.records import ServerInfo
-from maas.core.signature import Signature
+from maas.core.signature import Signature, main_signature
 from maas.registry import Registry
 from maas.runtimes.plugins import load_runtimes
 from maas.scale.supervised import ProcessFleet, SupervisorLink
@@ -235,7 +235,7 @@ class Control:
         serving = []
         for name, number in self._manager.serving.items():
             servable = ServableId(name, number)
-            signature = next(iter(self._manager.versions[servable].record.signatures.values()))
+            signature = main_signature(self._manager.versions[servable].record.signatures)
             values = sum(prod(size or 1 for size in spec.shape) for spec in signature.inputs)
             serving.append((values, servable, signature))
         if not serving:

@@ -20,8 +20,8 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from maas.core.layout import CONTROL_SOCKET
-from maas.registry.disk import remove_tree
 from maas.runtimes.plugins import load_runtimes
+from maas.sandbox.tree import remove_tree
 from maas.serving.controlclient import ControlClient
 from maas.serving.hostsocket import HostSocket
 from maas.serving.loader import Loader

@@ -81,3 +81,13 @@ def test_the_supervisor_is_standard_library_only() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("process", ["host", "ingress", "worker", "publish.child"])
+def test_a_process_imports_no_part_of_another(process: str) -> None:
+    code = (
+        f"import sys, maas.{process}; "
+        f"print([name for name in {SERVER_ONLY!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -29,7 +29,6 @@ from maas.publish.messages import (
     RaceJob,
     split_frames,
 )
-from maas.registry.disk import remove_tree
 from maas.runtimes.wording import one_sentence
 from maas.sandbox import (
     family_of,
@@ -38,6 +37,7 @@ from maas.sandbox import (
     unlinked_bytes,
     usage_of,
 )
+from maas.sandbox.tree import remove_tree
 from maas.settings import MIB, PublishSettings
 
 log = logging.getLogger("maas.publish")

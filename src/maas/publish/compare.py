@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from msgspec import Struct
 
+from maas.core.records import Parity
 from maas.core.tensor import Tensors
 
 RTOL = 1e-3
@@ -107,3 +108,28 @@ def distinct_answers(answers: Tensors) -> int:
         first = np.round(first / unit) * unit
     flat = first.reshape(len(first), -1) if first.ndim else first.reshape(1, 1)
     return len({tuple(row) for row in flat.tolist()})
+
+
+def parity_of(difference: Difference, distinct: int, source: str) -> Parity:
+    """The proof that a report shows.
+
+    Args:
+        difference: of the original's answers and the lowered form's.
+        distinct: how many different answers the original gave; one proves nothing.
+        source: where the rows are from, as in `Parity`.
+    """
+    note = ""
+    if distinct == 1:
+        note = (
+            f"all {difference.rows} samples gave one answer, which proves nothing; publish it with "
+            "--sample and rows that are answered differently"
+        )
+    return Parity(
+        samples=difference.rows,
+        source=source,
+        max_abs=difference.max_abs,
+        max_rel=difference.max_rel,
+        distinct_answers=distinct,
+        agrees=difference.agrees and distinct > 1,
+        note=note,
+    )

@@ -89,6 +89,8 @@ def scan_pickle(path: Path) -> PickleScan:
             "again"
         ) from error
     except Exception:
+        # A stand-in may fail like anything else that is not what it stands for. This is for the
+        # messages and no boundary, so what was seen until then will do.
         log.info("a pickle was read in part", exc_info=True)
     return PickleScan(frozenset(imports), written)
 

@@ -14,12 +14,12 @@ from maas.core.ports import Artifact, Device, Runtime, Servable
 from maas.core.records import EngineTiming, Parity
 from maas.core.signature import DEFAULT_SIGNATURE, Signature
 from maas.publish.batch import prove_batched, take
-from maas.publish.compare import Difference, compare, distinct_answers
+from maas.publish.compare import Difference, compare, distinct_answers, parity_of
 from maas.publish.lower import NotLoweredError, lower
 from maas.publish.messages import Emit, Finding, Job
 from maas.publish.sklearn_original import Original, ask_original, undecided
 from maas.publish.skops_scan import scan_skops
-from maas.publish.timing import BATCH, time_engine
+from maas.publish.timing import BATCH, FAR_SLOWER, time_engine, times_slower
 from maas.publish.versions import read_with
 from maas.runtimes.estimator import LIBRARIES, layout_of
 from maas.runtimes.onnx import OnnxRuntime
@@ -27,9 +27,6 @@ from maas.runtimes.sklearn import SklearnRuntime
 from maas.runtimes.skops_types import load_skops
 from maas.runtimes.tensorfile import ANSWERS, PROVING, SAMPLES, write_tensors
 
-FAR_SLOWER = 3.0
-"""An ONNX form this many times slower, for one row and for a batch, is not worth its lightness:
-scikit-learn needs a process of its own, and has search trees where ONNX compares all points."""
 NATIVE = ("sklearn", "pickle")
 """Names of engines that ask for the published form itself."""
 
@@ -170,10 +167,7 @@ def _race(
     if not chosen.lowered:
         return (itself,), chosen
     lowered = _time("onnx", _load(job, native, True, original.signature), original)
-    lag = min(
-        lowered.us_per_row_1 / itself.us_per_row_1,
-        lowered.us_per_row_batch / itself.us_per_row_batch,
-    )
+    lag = times_slower(lowered, itself)
     if lag > FAR_SLOWER and not job.engine:
         reason = f"{_itself(original)}, since its ONNX form is {lag:.0f} times slower"
         chosen = Chosen(False, reason, chosen.parity)
@@ -195,23 +189,7 @@ def _prove(original: Original, native: Native, job: Job) -> tuple[Parity, Differ
     servable.close()
     torn = undecided(original.estimator, original.layout, samples)
     difference = compare(reference, candidate, torn)
-    distinct = distinct_answers(reference)
-    note = ""
-    if distinct == 1:
-        note = (
-            f"all {samples.count} samples gave one answer, which proves nothing; publish it with "
-            "--sample and rows that are answered differently"
-        )
-    parity = Parity(
-        samples=samples.count,
-        source=samples.source,
-        max_abs=difference.max_abs,
-        max_rel=difference.max_rel,
-        distinct_answers=distinct,
-        agrees=difference.agrees and distinct > 1,
-        note=note,
-    )
-    return parity, difference
+    return parity_of(difference, distinct_answers(reference), samples.source), difference
 
 
 def _load(job: Job, native: Native, lowered: bool, signature: Signature) -> Servable:

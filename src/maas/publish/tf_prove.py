@@ -15,19 +15,15 @@ from maas.core.records import EngineTiming, Parity
 from maas.core.signature import DEFAULT_SIGNATURE, Signature
 from maas.core.tensor import Tensors, TensorSpec
 from maas.publish.batch import BatchProof, prove_batched, rows_at_once, take
-from maas.publish.compare import Difference, compare, distinct_answers
+from maas.publish.compare import Difference, compare, distinct_answers, parity_of
 from maas.publish.lower import NotLoweredError
 from maas.publish.messages import Emit, Job
 from maas.publish.tf_lower import lower_graph
 from maas.publish.tf_samples import Samples
-from maas.publish.timing import BATCH, time_engine
+from maas.publish.timing import BATCH, FAR_SLOWER, time_engine, times_slower
 from maas.runtimes.onnx import OnnxRuntime
 from maas.runtimes.tensorfile import ANSWERS, SAMPLES, write_tensors
 from maas.runtimes.tf_graph import Run
-
-FAR_SLOWER = 3.0
-"""An ONNX form this many times slower, for one row and for a batch, is not worth its lightness."""
-
 
 FEW = 4
 """Rows that are run together at least, to prove the batch axis."""
@@ -136,7 +132,7 @@ def prove(
         onnx = _open(originals[0].name, shaped[originals[0].name], job, len(originals) == 1)
         timings.insert(0, _time("onnx", onnx, originals[0]))
         onnx.close()
-        lag = _lag(*timings)
+        lag = times_slower(*timings)
         if lag > FAR_SLOWER and not job.engine:
             lowered, reason = False, f"its ONNX form is {lag:.0f} times slower"
     if not lowered and job.engine not in ("", native.engine):
@@ -246,23 +242,7 @@ def _compare(
         max_rel=max(part.max_rel for part in parts),
         output=max(parts, key=lambda part: part.wrong).output,
     )
-    distinct = _distinct(samples)
-    note = ""
-    if distinct == 1:
-        note = (
-            f"all {difference.rows} samples gave one answer, which proves nothing; publish it "
-            "with --sample and rows that are answered differently"
-        )
-    parity = Parity(
-        samples=difference.rows,
-        source=samples.source,
-        max_abs=difference.max_abs,
-        max_rel=difference.max_rel,
-        distinct_answers=distinct,
-        agrees=difference.agrees and distinct > 1,
-        note=note,
-    )
-    return parity, difference
+    return parity_of(difference, _distinct(samples), samples.source), difference
 
 
 def _distinct(samples: Samples) -> int:
@@ -331,13 +311,6 @@ def _time(engine: str, servable: Servable, original: Original) -> EngineTiming:
         lambda: servable.infer(original.name, group),
         None if many is None else lambda: servable.infer(original.name, many),
         batch,
-    )
-
-
-def _lag(lowered: EngineTiming, native: EngineTiming) -> float:
-    return min(
-        lowered.us_per_row_1 / native.us_per_row_1,
-        lowered.us_per_row_batch / native.us_per_row_batch,
     )
 
 

@@ -9,6 +9,9 @@ from maas.core.records import EngineTiming
 
 BATCH = 64
 BUDGET_S = 0.2
+FAR_SLOWER = 3.0
+"""A lowered form this many times slower, for one row and for a batch, is not worth its lightness:
+a framework needs its own process, but has search trees, say, where ONNX compares all points."""
 
 
 def time_engine(
@@ -42,3 +45,11 @@ def _best_s(call: Callable[[], object]) -> float:
         if now > end:
             break
     return best
+
+
+def times_slower(lowered: EngineTiming, native: EngineTiming) -> float:
+    """How many times slower the lowered form is, for one row or for a batch, whichever is less."""
+    return min(
+        lowered.us_per_row_1 / native.us_per_row_1,
+        lowered.us_per_row_batch / native.us_per_row_batch,
+    )

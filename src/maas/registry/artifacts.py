@@ -19,7 +19,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 from maas.core.errors import ErrorKind, MaasError, invalid
-from maas.registry.disk import clear_disk_errors, make_private, remove_tree, sync_folder
+from maas.registry.disk import clear_disk_errors, make_private, sync_folder
+from maas.sandbox.tree import remove_tree
 
 SERVED = "artifact"
 """The folder, within a staged or stored one, of the files that a runtime opens."""

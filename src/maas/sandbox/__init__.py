@@ -2,6 +2,7 @@
 
 from maas.sandbox.confinement import Confinement, confine
 from maas.sandbox.environment import sandbox_environment
+from maas.sandbox.tree import remove_tree
 from maas.sandbox.usage import Usage, family_of, folder_bytes, unlinked_bytes, usage_of
 from maas.sandbox.wording import denial, how_it_ended
 
@@ -13,6 +14,7 @@ __all__ = [
     "family_of",
     "folder_bytes",
     "how_it_ended",
+    "remove_tree",
     "sandbox_environment",
     "unlinked_bytes",
     "usage_of",

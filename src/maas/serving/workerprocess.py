@@ -19,7 +19,6 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from maas.registry.disk import remove_tree
 from maas.sandbox import (
     Confinement,
     folder_bytes,
@@ -28,6 +27,7 @@ from maas.sandbox import (
     unlinked_bytes,
     usage_of,
 )
+from maas.sandbox.tree import remove_tree
 from maas.serving.workeroutput import WorkerOutput
 
 MIB = 1 << 20

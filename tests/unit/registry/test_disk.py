@@ -17,7 +17,7 @@ import pytest
 
 from maas.core.errors import ErrorKind, MaasError
 from maas.registry import Registry, VersionDraft, clear_disk_errors
-from maas.registry.disk import remove_tree
+from maas.sandbox.tree import remove_tree
 
 Publish = Callable[..., Any]
 

@@ -7,8 +7,8 @@ import threading
 
 import numpy as np
 
-from maas.registry.disk import remove_tree
 from maas.sandbox import family_of, folder_bytes, unlinked_bytes, usage_of
+from maas.sandbox.tree import remove_tree
 
 MIB = 1 << 20
 
