@@ -24,8 +24,7 @@ from maas.core.ports import Engine
 from maas.serving.router import Router
 from maas.settings import Settings
 from maas.telemetry.metrics import Counter, Metrics
-from maas.wire import oip, plain, tfserving
-from maas.wire.exchange import Exchange, Handler
+from maas.wire.exchange import Exchange
 from maas.wire.http import (
     COMPRESSED_FROM,
     Answer,
@@ -40,48 +39,31 @@ from maas.wire.http import (
     read_body,
     send_answer,
 )
-from maas.wire.routes import PROBES, Dialect, Route, Verb, dialect_of, match
+from maas.wire.oip.handlers import binary_tensors
+from maas.wire.routes import Family, Route
 from maas.wire.status import HTTP_STATUS
+from maas.wire.table import family_of, match
 
 log = logging.getLogger("maas.dataplane")
 
 ROUTES_KEPT = 4096
 PROBE = Principal("", "probe", "caller")
 
-_HANDLERS: dict[tuple[Dialect, Verb], Handler] = {
-    (Dialect.PLAIN, Verb.INDEX): plain.index,
-    (Dialect.PLAIN, Verb.LIVE): plain.live,
-    (Dialect.PLAIN, Verb.READY): plain.ready,
-    (Dialect.PLAIN, Verb.PREDICT): plain.predict,
-    (Dialect.PLAIN, Verb.CLASSIFY): plain.classify,
-    (Dialect.OIP, Verb.SERVER_METADATA): oip.server_metadata,
-    (Dialect.OIP, Verb.LIVE): oip.live,
-    (Dialect.OIP, Verb.READY): oip.ready,
-    (Dialect.OIP, Verb.MODEL_METADATA): oip.model_metadata,
-    (Dialect.OIP, Verb.MODEL_READY): oip.model_ready,
-    (Dialect.OIP, Verb.PREDICT): oip.infer,
-    (Dialect.TFSERVING, Verb.PREDICT): tfserving.predict,
-    (Dialect.TFSERVING, Verb.MODEL_STATUS): tfserving.status,
-    (Dialect.TFSERVING, Verb.MODEL_METADATA): tfserving.metadata,
-}
-_ERRORS: dict[Dialect, Callable[[MaasError, str], bytes]] = {
-    Dialect.PLAIN: plain.error_body,
-    Dialect.OIP: oip.error_body,
-    Dialect.TFSERVING: tfserving.error_body,
-}
-
 
 class Endpoint:
     """A path that has been understood once: what answers it, and what was counted there."""
 
-    __slots__ = ("counts", "dialect", "handler", "method", "probe", "route")
+    __slots__ = ("counts", "dialect", "error_body", "handlers", "methods", "open", "ref", "verb")
 
-    def __init__(self, route: Route):
-        self.route = route
-        self.handler = _HANDLERS[route.dialect, route.verb]
-        self.method = route.method
+    def __init__(self, route: Route, family: Family):
+        self.handlers = {"HEAD": route.handlers["GET"]} if "GET" in route.handlers else {}
+        self.handlers.update(route.handlers)
+        self.methods = sorted(route.handlers)
+        self.ref = route.ref
+        self.verb = route.verb
         self.dialect = route.dialect.value
-        self.probe = route.verb in PROBES
+        self.open = route.open
+        self.error_body = family.error_body
         self.counts: dict[int, Counter] = {}
 
 
@@ -141,20 +123,24 @@ class DataPlane:
         try:
             if endpoint is None:
                 endpoint = self._match(path)
-            if scope["method"] != endpoint.method:
-                _check_method(scope["method"], endpoint.method)
-            principal = PROBE if endpoint.probe else self._authenticator.authenticate(headers)
+            method = scope["method"]
+            handler = endpoint.handlers.get(method)
+            if handler is None:
+                raise _not_allowed(method, endpoint)
+            principal = PROBE if endpoint.open else self._authenticator.authenticate(headers)
             body = b""
-            if endpoint.method == "POST":
+            if method == "POST":
                 body = await read_body(receive, headers, self._body_bytes)
                 if encoding and encoding != b"identity":
                     body = decompress(body, encoding, self._body_bytes)
             if binary and binary != b"%d" % len(body):
-                raise oip.binary_tensors()
+                raise binary_tensors()
             context = CallContext(
                 request_id, principal, time.monotonic() + self._call_s, endpoint.dialect
             )
-            answer = await endpoint.handler(Exchange(self, endpoint.route, context, body))
+            answer = await handler(
+                Exchange(self, endpoint.ref, context, body, headers, scope["query_string"])
+            )
         except MaasError as error:
             answer = self._error(error, path, request_id, endpoint)
         except Exception:
@@ -176,22 +162,20 @@ class DataPlane:
         await send_answer(send, answer, request_id, head=scope["method"] == "HEAD")
 
     def _match(self, path: bytes) -> Endpoint:
-        endpoint = Endpoint(match(path))
+        endpoint = Endpoint(match(path), family_of(path))
         if len(self._endpoints) >= ROUTES_KEPT:
             self._endpoints.clear()
         self._endpoints[path] = endpoint
         return endpoint
 
     def _counter(self, endpoint: Endpoint | None, status: int) -> Counter:
-        labels = (
-            ("none", "none") if endpoint is None else (endpoint.dialect, endpoint.route.verb.value)
-        )
+        labels = ("none", "none") if endpoint is None else (endpoint.dialect, endpoint.verb)
         return self._metrics.counter("maas_http_requests_total", (*labels, str(status)))
 
     def _error(
         self, error: MaasError, path: bytes, request_id: str, endpoint: Endpoint | None
     ) -> Answer:
-        dialect = dialect_of(path) if endpoint is None else endpoint.route.dialect
+        error_body = family_of(path).error_body if endpoint is None else endpoint.error_body
         headers = []
         if error.retry_after_s is not None:
             headers.append((b"retry-after", b"%d" % max(1, round(error.retry_after_s))))
@@ -200,12 +184,12 @@ class DataPlane:
         if error.kind is ErrorKind.UNAUTHENTICATED:
             headers.append((b"www-authenticate", b"Bearer"))
         if error.kind is ErrorKind.METHOD_NOT_ALLOWED and endpoint is not None:
-            headers.append((b"allow", endpoint.method.encode("ascii")))
-        return Answer(_ERRORS[dialect](error, request_id), HTTP_STATUS[error.kind], headers=headers)
+            headers.append((b"allow", ", ".join(endpoint.methods).encode("ascii")))
+        return Answer(error_body(error, request_id), HTTP_STATUS[error.kind], headers=headers)
 
 
-def _check_method(method: str, expected: str) -> None:
-    if method != "HEAD" or expected != "GET":
-        raise MaasError(
-            ErrorKind.METHOD_NOT_ALLOWED, f"{method[:16]} is not answered here; use {expected}"
-        )
+def _not_allowed(method: str, endpoint: Endpoint) -> MaasError:
+    return MaasError(
+        ErrorKind.METHOD_NOT_ALLOWED,
+        f"{method[:16]} is not answered here; use {' or '.join(endpoint.methods)}",
+    )

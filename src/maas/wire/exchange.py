@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
@@ -17,8 +17,7 @@ from maas.core.signature import Signature
 from maas.core.tensor import Tensors
 from maas.serving.router import Router
 from maas.settings import Settings
-from maas.wire.http import Answer
-from maas.wire.routes import Route
+from maas.wire.http import Answer, Header
 
 LARGE_BYTES = 128 << 10
 """Bodies and answers from here on are decoded and encoded on a thread."""
@@ -37,25 +36,44 @@ class Server(Protocol):
 
 
 class Exchange:
-    """One request on its way to its answer."""
+    """One request on its way to its answer.
 
-    __slots__ = ("body", "context", "large", "route", "server")
+    Args:
+        server: the data plane.
+        ref: the model, where the path names one.
+        context: who, until when, under which id.
+        body: the request's, decompressed.
+        headers: the request's, names in lower case.
+        query: the raw query string.
+    """
 
-    def __init__(self, server: Server, route: Route, context: CallContext, body: bytes):
+    __slots__ = ("body", "context", "headers", "large", "query", "ref", "server")
+
+    def __init__(
+        self,
+        server: Server,
+        ref: ModelRef | None,
+        context: CallContext,
+        body: bytes,
+        headers: Sequence[Header],
+        query: bytes,
+    ):
         self.server = server
-        self.route = route
+        self.ref = ref
         self.context = context
         self.body = body
+        self.headers = headers
+        self.query = query
         self.large = len(body) >= LARGE_BYTES
         """Whether the body is to be decoded with `off_loop`."""
 
     def resolve(self, ref: ModelRef | None = None) -> ModelView:
-        """The version that the route's reference (or another) means now.
+        """The version that the path's reference (or another) means now.
 
         Raises:
             MaasError: the engine's own.
         """
-        wanted = ref or self.route.ref
+        wanted = ref or self.ref
         assert wanted is not None
         return self.server.engine.resolve(wanted, self.context)
 

@@ -29,7 +29,7 @@ async def predict(exchange: Exchange) -> Answer:
 
 async def status(exchange: Exchange) -> Answer:
     """`GET /v1/models/NAME[/versions/N|/labels/L]`: every version, or the one that is named."""
-    ref = exchange.route.ref
+    ref = exchange.ref
     assert ref is not None
     statuses = exchange.server.router.statuses(ref.name)
     if ref.version is None and ref.alias is None:

@@ -81,7 +81,7 @@ def _understood(exchange: Exchange, classify: bool) -> tuple[ModelView, PlainReq
     against is replaced whole.
     """
     document = parse(exchange.body)
-    ref = exchange.route.ref or _chosen(exchange, document, classify)
+    ref = exchange.ref or _chosen(exchange, document, classify)
     view = exchange.resolve(ref)
     return view, decode(document, main_signature(view.signatures))
 

@@ -1,0 +1,1 @@
+"""The plain calls', the probes' and the index's routes and handlers."""
