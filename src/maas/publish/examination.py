@@ -14,7 +14,7 @@ from maas.core.ports import Artifact, Runtime
 from maas.core.records import PublishOptions, Report
 from maas.publish.child_process import run_child
 from maas.publish.choose import beside
-from maas.publish.detect import Detected
+from maas.publish.detect_file import Detected
 from maas.publish.engines import ONNX, check_obeyed, racers
 from maas.publish.messages import Emit, Finding, Job, Raced, RaceJob
 from maas.publish.uploads import ARTIFACT, WORK, Upload, keep_original, size_of

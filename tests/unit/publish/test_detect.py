@@ -18,7 +18,8 @@ import skops.io
 from sklearn.linear_model import LinearRegression
 
 from maas.core.errors import ErrorKind, MaasError
-from maas.publish.detect import Detected, detect
+from maas.publish.detect import detect
+from maas.publish.detect_file import Detected
 from maas.publish.pickles import looks_like_pickle
 
 
