@@ -36,12 +36,15 @@ class CallContext(Struct, frozen=True, gc=False):
         principal: who calls.
         deadline: absolute CLOCK_MONOTONIC seconds after which nobody waits for the answer.
         dialect: the protocol it came in, for the metrics.
+        priority: which of the waiting calls goes first: 1 is the highest, then 2, …; 0 where the
+            caller said nothing.
     """
 
     request_id: str
     principal: Principal
     deadline: float
     dialect: str
+    priority: int = 0
 
 
 class ModelView(Struct, frozen=True, gc=False):

@@ -10,7 +10,14 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf import (  # type: ignore[import-untyped]
+    descriptor_pb2,
+    descriptor_pool,
+    message_factory,
+)
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+from maas.core.errors import invalid
 
 DESCRIPTORS = "descriptors.binpb"
 
@@ -42,3 +49,19 @@ def message(name: str) -> Any:
         KeyError: there is none of that name.
     """
     return message_factory.GetMessageClass(pool().FindMessageTypeByName(name))
+
+
+def parse(kind: Any, data: bytes | memoryview) -> Any:
+    """Reads a message.
+
+    Args:
+        kind: its class.
+        data: serialised.
+
+    Raises:
+        MaasError: INVALID_ARGUMENT where the bytes are no such message.
+    """
+    try:
+        return kind.FromString(data)
+    except DecodeError:
+        raise invalid(f"the bytes are no {kind.DESCRIPTOR.full_name} message") from None

@@ -25,6 +25,8 @@ from maas.serving.router import Router
 from maas.settings import Settings
 from maas.telemetry.metrics import Counter, Metrics
 from maas.wire.exchange import Exchange
+from maas.wire.grpc.plane import GrpcPlane, is_grpc
+from maas.wire.grpc.table import rpcs as grpc_rpcs
 from maas.wire.http import (
     COMPRESSED_FROM,
     Answer,
@@ -99,12 +101,18 @@ class DataPlane:
         self._unrouted: dict[int, Counter] = {}
         self._ids = count(1)
         self._prefix = token_hex(6)
+        self._grpc = GrpcPlane(self, grpc_rpcs(), authenticator, metrics, self._new_id)
+        self._rpcs = self._grpc.rpcs
         self._call_s = settings.limits.call_s
         self._body_bytes = settings.limits.body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
         path: bytes = scope["raw_path"]
+        rpc = self._rpcs.get(path)
+        if rpc is not None:
+            await self._grpc(rpc, scope, receive, send)
+            return
         headers: Sequence[Header] = scope["headers"]
         request_id = None
         encoding = accepted = binary = b""
@@ -118,7 +126,7 @@ class DataPlane:
             elif name == b"inference-header-content-length":
                 binary = value
         if request_id is None:
-            request_id = f"{self._prefix}-{next(self._ids):x}"
+            request_id = self._new_id()
         endpoint = self._endpoints.get(path)
         try:
             if endpoint is None:
@@ -142,6 +150,9 @@ class DataPlane:
                 Exchange(self, endpoint.ref, context, body, headers, scope["query_string"])
             )
         except MaasError as error:
+            if endpoint is None and is_grpc(scope):
+                await self._grpc(None, scope, receive, send)
+                return
             answer = self._error(error, path, request_id, endpoint)
         except Exception:
             log.exception("a request failed", extra={"request_id": request_id})
@@ -160,6 +171,9 @@ class DataPlane:
             if wanted:
                 compress(answer, wanted)
         await send_answer(send, answer, request_id, head=scope["method"] == "HEAD")
+
+    def _new_id(self) -> str:
+        return f"{self._prefix}-{next(self._ids):x}"
 
     def _match(self, path: bytes) -> Endpoint:
         endpoint = Endpoint(match(path), family_of(path))

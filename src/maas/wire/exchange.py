@@ -90,6 +90,7 @@ class Exchange:
         rows: int,
         outputs: tuple[str, ...] | None = None,
         timeout_s: float | None = None,
+        priority: int = 0,
     ) -> Coroutine[Any, Any, InferReply]:
         """Asks the engine.
 
@@ -100,6 +101,7 @@ class Exchange:
             rows: of a batched signature.
             outputs: names wanted; None for all.
             timeout_s: the caller's own deadline, seconds from now; the server's where it is longer.
+            priority: as `CallContext` has it.
 
         Raises:
             MaasError: the engine's own.
@@ -108,6 +110,8 @@ class Exchange:
         if timeout_s is not None:
             deadline = min(context.deadline, time.monotonic() + timeout_s)
             context = msgspec.structs.replace(context, deadline=deadline)
+        if priority:
+            context = msgspec.structs.replace(context, priority=priority)
         return self.server.engine.infer(
             InferCall(view.servable, signature, inputs, rows, outputs, context)
         )

@@ -1,4 +1,4 @@
-"""Error kinds as HTTP statuses: the one table, used by every dialect and the control API."""
+"""Error kinds as HTTP and gRPC statuses: the one table, for every dialect and the control API."""
 
 from __future__ import annotations
 
@@ -27,6 +27,28 @@ HTTP_STATUS: Mapping[ErrorKind, int] = MappingProxyType(
     }
 )
 """After the table of TensorFlow Serving's REST API; 499 is nginx's, for a caller who went away."""
+
+GRPC_STATUS: Mapping[ErrorKind, int] = MappingProxyType(
+    {
+        ErrorKind.CANCELLED: 1,
+        ErrorKind.INVALID_ARGUMENT: 3,
+        ErrorKind.DEADLINE_EXCEEDED: 4,
+        ErrorKind.NOT_FOUND: 5,
+        ErrorKind.ALREADY_EXISTS: 6,
+        ErrorKind.PERMISSION_DENIED: 7,
+        ErrorKind.RESOURCE_EXHAUSTED: 8,
+        ErrorKind.TOO_LARGE: 8,
+        ErrorKind.FAILED_PRECONDITION: 9,
+        ErrorKind.UNIMPLEMENTED: 12,
+        ErrorKind.METHOD_NOT_ALLOWED: 12,
+        ErrorKind.UNSUPPORTED_MEDIA: 12,
+        ErrorKind.INTERNAL: 13,
+        ErrorKind.UNAVAILABLE: 14,
+        ErrorKind.UNAUTHENTICATED: 16,
+    }
+)
+"""gRPC's codes by number (grpc/doc/statuscodes.md); a message too large is RESOURCE_EXHAUSTED, and
+a compression that is not read UNIMPLEMENTED, as its compression.md has it."""
 
 
 def kind_of(status: int) -> ErrorKind:

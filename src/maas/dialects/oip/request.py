@@ -24,6 +24,7 @@ class InferRequest(Struct, frozen=True, gc=False):
             the scores. Empty where no output asks for classes.
         id: the caller's id, echoed.
         timeout_s: the request's own deadline, in seconds from now, where it sets one.
+        priority: 1 is the highest; 0 where the request sets none.
     """
 
     signature: Signature
@@ -33,6 +34,7 @@ class InferRequest(Struct, frozen=True, gc=False):
     classes: tuple[int, ...] = ()
     id: str | None = None
     timeout_s: float | None = None
+    priority: int = 0
 
 
 def binary_unimplemented(what: str) -> MaasError:
