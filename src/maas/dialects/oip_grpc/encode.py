@@ -94,8 +94,13 @@ def encode_infer(
 
 @lru_cache(1024)
 def _raw_prefix(size: int) -> bytes:
-    """Key and length of one entry of `raw_output_contents`: field 6, wire type 2, a varint."""
-    out = bytearray(b"\x32")
+    """Key and length of one entry of `raw_output_contents`: field 6, wire type 2."""
+    return b"\x32" + varint(size)
+
+
+def varint(size: int) -> bytes:
+    """A length as protobuf writes it: seven bits a byte, the lowest first."""
+    out = bytearray()
     while size > 0x7F:
         out.append(size & 0x7F | 0x80)
         size >>= 7

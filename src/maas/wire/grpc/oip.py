@@ -13,6 +13,7 @@ from maas.protos import message
 from maas.wire.exchange import Exchange
 from maas.wire.grpc.infer import ModelInfer
 from maas.wire.grpc.rpc import Rpc, Rpcs, typed
+from maas.wire.grpc.stream_infer import ModelStreamInfer
 
 DIALECT = "oip-grpc"
 SERVICE = "inference.GRPCInferenceService"
@@ -54,6 +55,7 @@ async def model_metadata(exchange: Exchange, request: Any) -> Any:
 
 def rpcs() -> Rpcs:
     """The service's methods."""
+    infer = ModelInfer()
     methods = {
         "ServerLive": Rpc(
             DIALECT, "live", typed("inference.ServerLiveRequest", server_live), open=True
@@ -70,6 +72,7 @@ def rpcs() -> Rpcs:
         "ModelMetadata": Rpc(
             DIALECT, "model_metadata", typed("inference.ModelMetadataRequest", model_metadata)
         ),
-        "ModelInfer": Rpc(DIALECT, "predict", ModelInfer()),
+        "ModelInfer": Rpc(DIALECT, "predict", infer),
+        "ModelStreamInfer": Rpc(DIALECT, "predict_stream", streaming=ModelStreamInfer(infer)),
     }
     return {f"/{SERVICE}/{name}".encode("ascii"): rpc for name, rpc in methods.items()}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from maas.core.messages import CallContext
@@ -62,6 +65,20 @@ class Stream:
                 return None
             self._deframer.feed(part.get("body", b""))
             self._more = bool(part.get("more_body"))
+
+    def exchange(self) -> Exchange:
+        """One message's way to its answer, with a deadline of its own."""
+        deadline = time.monotonic() + self.server.settings.limits.call_s
+        context = msgspec.structs.replace(self.context, deadline=deadline)
+        return Exchange(self.server, None, context, b"", (), b"")
+
+    async def gone(self, wait_s: float) -> bool:
+        """Waits, once the client has sent its last message; says whether it has gone away."""
+        await asyncio.sleep(wait_s)
+        if self._more:
+            return False
+        part = await self._receive()
+        return bool(part["type"] == "http.disconnect")
 
     async def send(self, data: bytes) -> None:
         """Sends one message."""

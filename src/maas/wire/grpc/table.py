@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from maas.wire.grpc import oip
+from maas.wire.grpc import oip, reflection
+from maas.wire.grpc.health import Health
 from maas.wire.grpc.rpc import Rpcs
+
+HEALTH = "grpc.health.v1.Health"
 
 
 def rpcs() -> Rpcs:
     """The methods by path; one table for each ingress, since ModelInfer remembers."""
-    return {**oip.rpcs()}
+    services = (
+        oip.SERVICE,
+        HEALTH,
+        *(reflection.service_name(version) for version in reflection.VERSIONS),
+    )
+    return {**oip.rpcs(), **Health(services).rpcs(), **reflection.rpcs(services)}
