@@ -1,7 +1,6 @@
-"""The command line of `frameworks.py`: environments, models, cases, then table, JSON and chart.
+"""A comparison of cases, each a model and who serves it: run them, write table, JSON and chart.
 
-One server runs at a time, on core 0 with all its processes; wrk is on core 1. Rounds are
-interleaved, and figures are medians of them, as in `http.py`.
+One server runs at a time; rounds are interleaved, and figures are medians of them, as in `http.py`.
 """
 
 from __future__ import annotations
@@ -9,37 +8,63 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks import framework_chart
-from benchmarks.cases import WARM_S, Row
-from benchmarks.contenders import BODY, CASES, Case, Contender
-from benchmarks.environments import HERE, MAAS_FRAMEWORKS, TOOLS, TRAINED
-from benchmarks.load import wrk
-from benchmarks.peer import Place
-from benchmarks.processes import SPLIT, CpuClock
+from benchmarks.cases import Row
+from benchmarks.environments import HERE, TOOLS, Environment
+from benchmarks.peer import Peer, Place
+from benchmarks.processes import SPLIT, CpuClock, Layout
 from benchmarks.run import among, describe_machine, missing, terminated
-from benchmarks.trained import make_trained
 
-DESCRIPTION = """Compare maas with a framework called from Flask or FastAPI by hand.
+CONNECTIONS = 32
 
-Cases:
-  keras     a Keras network 4-16-3 in model.h5: the document's Flask handler, the same with the
-            model loaded once, FastAPI with tf.function
-  pipeline  a scikit-learn pipeline: FastAPI calling predict_proba
-  python    a Python function of four floats: FastAPI without a sandbox
-"""
-EXAMPLES = """examples:
-  python benchmarks/frameworks.py                                     everything, a few minutes
-  python benchmarks/frameworks.py --cases keras --seconds 2 --rounds 1 --output /tmp/trial
-"""
+
+@dataclass(frozen=True)
+class Contender:
+    """One server of a case.
+
+    Attributes:
+        peer: The server.
+        connections: How many wrk keeps busy. Fewer for a server so slow that 32 would wait for
+            seconds: beyond its threads, on one core, more connections do not make it faster.
+    """
+
+    peer: Peer
+    connections: int = CONNECTIONS
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A figure to reach: calls per second, or how many times those of another contender."""
+
+    least: float
+    than: str = ""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One model and who serves it, ours first.
+
+    Attributes:
+        title: What tables and charts call it.
+        contenders: The servers.
+        goals: Figures to reach.
+        layout: The cores of server and load.
+    """
+
+    title: str
+    contenders: tuple[Contender, ...]
+    goals: tuple[Goal, ...]
+    layout: Layout = SPLIT
 
 
 @dataclass(frozen=True)
@@ -57,28 +82,61 @@ class Plan:
         return Place(self.port + 10 * index, self.folder / case / contender.peer.name, self.models)
 
 
-def _parser() -> argparse.ArgumentParser:
+Measure = Callable[[Plan, str, Contender, int], dict[str, float]]
+"""Runs one contender of a case once: (plan, case, contender, its place in the case) → figures."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Cases and how they are measured.
+
+    Attributes:
+        name: Of the program and its result files.
+        description: For `--help`.
+        examples: For `--help`.
+        cases: By name.
+        environments: Those to make; their versions go into the results.
+        models: Makes models and bodies; gives their folder.
+        measure: Runs one contender once.
+        port: The first of the ports used.
+        programs: What is needed beside wrk, and the package that has it.
+    """
+
+    name: str
+    description: str
+    examples: str
+    cases: Mapping[str, Case]
+    environments: tuple[Environment, ...]
+    models: Callable[[], Path]
+    measure: Measure
+    port: int
+    programs: Mapping[str, str]
+
+
+def _parser(comparison: Comparison) -> argparse.ArgumentParser:
+    cases, name = comparison.cases, comparison.name
     parser = argparse.ArgumentParser(
-        prog="benchmarks/frameworks.py",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
+        prog=f"benchmarks/{name}.py",
+        description=comparison.description,
+        epilog=comparison.examples,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--cases", type=among(CASES), default=tuple(CASES), help=",".join(CASES))
+    add("--cases", type=among(cases), default=tuple(cases), help=",".join(cases))
     add("--seconds", type=float, default=5.0, help="length of each measurement (default 5)")
     add("--rounds", type=int, default=3, help="rounds, of which the median counts (default 3)")
-    add("--port", type=int, default=18180, help="the first of the ports used (default 18180)")
+    port = comparison.port
+    add("--port", type=int, default=port, help=f"the first of the ports used (default {port})")
     add(
         "--output",
         type=Path,
         default=HERE / "results",
-        help="folder for frameworks.json and .png (default benchmarks/results)",
+        help=f"folder for {name}.json and .png (default benchmarks/results)",
     )
     return parser
 
 
-def _measure(plan: Plan, name: str, case: Case) -> dict[str, Row]:
+def _measured(measure: Measure, plan: Plan, name: str, case: Case) -> dict[str, Row]:
     rows = {contender.peer.name: Row() for contender in case.contenders}
     for number in range(plan.rounds):
         for index, contender in enumerate(case.contenders):
@@ -86,7 +144,7 @@ def _measure(plan: Plan, name: str, case: Case) -> dict[str, Row]:
             if row.problem:
                 continue
             try:
-                found = _one(plan, name, contender, index)
+                found = measure(plan, name, contender, index)
             except (RuntimeError, subprocess.TimeoutExpired) as error:
                 row.problem = str(error)
                 print(f"  {contender.peer.label}: {error}", flush=True)
@@ -97,31 +155,6 @@ def _measure(plan: Plan, name: str, case: Case) -> dict[str, Row]:
     for row in rows.values():
         row.settle()
     return rows
-
-
-def _one(plan: Plan, case: str, contender: Contender, index: int) -> dict[str, float]:
-    peer = contender.peer
-    place = plan.place(case, contender, index)
-    with peer.running(place, SPLIT.server) as server:
-        url = server.url + peer.targets[case].path
-        body = plan.models / f"{BODY}.json"
-        loads = [
-            wrk(
-                url,
-                body,
-                cores=SPLIT.load,
-                connections=contender.connections,
-                seconds=seconds,
-            )
-            for seconds in (WARM_S, plan.seconds)
-        ]
-    load = loads[-1]
-    return {
-        "requests_s": load.requests_s,
-        "p50_ms": load.p50_us / 1e3,
-        "p99_ms": load.p99_us / 1e3,
-        "errors": load.errors,
-    }
 
 
 def ratio(rows: dict[str, Row], name: str) -> float | None:
@@ -140,8 +173,10 @@ def table(case: Case, rows: dict[str, Row]) -> str:
         if row.figures:
             figures = row.figures
             times = ratio(rows, contender.peer.name)
-            line += f"{figures['requests_s']:>12,.1f}{figures['p50_ms']:>10,.2f}"
-            line += f"{figures['p99_ms']:>10,.2f}" + (f"{times:>11,.1f}" if times else "")
+            line += f"{figures['requests_s']:>12,.1f}"
+            for figure in ("p50_ms", "p99_ms"):
+                line += f"{figures[figure]:>10,.2f}" if figure in figures else f"{'–':>10}"
+            line += f"{times:>11,.2f}" if times else ""
         else:
             line += f"  {row.problem.splitlines()[0]}"
         lines.append(line)
@@ -167,27 +202,29 @@ def verdicts(case: Case, rows: dict[str, Row]) -> list[dict[str, Any]]:
 def _goal_line(verdict: dict[str, Any]) -> str:
     words = {True: "reached", False: "MISSED", None: "not measured"}
     measured = verdict["measured"]
-    shown = "–" if measured is None else f"{measured:,.1f}"
+    shown = "–" if measured is None else f"{measured:,.2f}"
     return f"{words[verdict['met']]:>12}  ≥ {verdict['at_least']:,} {shown:>12}  {verdict['goal']}"
 
 
 def _document(
+    comparison: Comparison,
     plan: Plan,
     machine: dict[str, object],
     results: dict[str, dict[str, Row]],
     others: dict[str, float],
 ) -> dict[str, Any]:
+    cases = comparison.cases
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": machine,
         "seconds": plan.seconds,
         "rounds": plan.rounds,
         "others_cpu_share": others,
-        "versions": {each.name: each.versions() for each in (MAAS_FRAMEWORKS, TRAINED)},
-        "goals": [each for name, rows in results.items() for each in verdicts(CASES[name], rows)],
+        "versions": {each.name: each.versions() for each in comparison.environments},
+        "goals": [each for name, rows in results.items() for each in verdicts(cases[name], rows)],
         "cases": {
             name: {
-                "title": CASES[name].title,
+                "title": cases[name].title,
                 "rows": [
                     {
                         "name": contender.peer.name,
@@ -196,7 +233,7 @@ def _document(
                         "maas_ratio": ratio(rows, contender.peer.name),
                         **asdict(rows[contender.peer.name]),
                     }
-                    for contender in CASES[name].contenders
+                    for contender in cases[name].contenders
                 ],
             }
             for name, rows in results.items()
@@ -204,44 +241,50 @@ def _document(
     }
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run the comparison.
+def main(comparison: Comparison, arguments: Sequence[str]) -> int:
+    """Run a comparison.
 
     Args:
+        comparison: The cases.
         arguments: The command line after the program's name.
 
     Returns:
         The exit code: 0, or 1 when something that was asked for could not be measured.
     """
-    options = _parser().parse_args(arguments)
+    options = _parser(comparison).parse_args(arguments)
     signal.signal(signal.SIGTERM, terminated)
-    if problem := missing():
+    problem = missing()
+    for program, package in comparison.programs.items():
+        if not problem and shutil.which(program) is None:
+            problem = f"{program} not found: apt-get install {package}"
+    if problem:
         print(problem, file=sys.stderr)
         return 1
     machine = describe_machine()
-    for environment in (TOOLS, TRAINED, MAAS_FRAMEWORKS):
+    for environment in (TOOLS, *comparison.environments):
         environment.make()
     results: dict[str, dict[str, Row]] = {}
     others: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        plan = Plan(make_trained(), Path(folder), options.port, options.seconds, options.rounds)
+        models = comparison.models()
+        plan = Plan(models, Path(folder), options.port, options.seconds, options.rounds)
         for name in options.cases:
             print(f"{name} …", flush=True)
             clock = CpuClock.now()
-            results[name] = _measure(plan, name, CASES[name])
+            results[name] = _measured(comparison.measure, plan, name, comparison.cases[name])
             others[name] = clock.others_share()
 
-    document = _document(plan, machine, results, others)
+    document = _document(comparison, plan, machine, results, others)
     for name, rows in results.items():
-        print(f"\n{table(CASES[name], rows)}")
+        print(f"\n{table(comparison.cases[name], rows)}")
     print("\n" + "\n".join(_goal_line(each) for each in document["goals"]))
     shown = ", ".join(f"{name} {share:.0%}" for name, share in others.items())
     print(f"\nused by other processes meanwhile, of one core: {shown}")
 
     output: Path = options.output
     output.mkdir(parents=True, exist_ok=True)
-    written = output / "frameworks.json"
+    written = output / f"{comparison.name}.json"
     written.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
-    framework_chart.draw(written, output / "frameworks.png")
-    print(f"\nwritten: {written}, {output / 'frameworks.png'}")
+    framework_chart.draw(written, output / f"{comparison.name}.png")
+    print(f"\nwritten: {written}, {output / f'{comparison.name}.png'}")
     return 1 if any(row.problem for rows in results.values() for row in rows.values()) else 0

@@ -1,50 +1,21 @@
-"""Who is compared in `frameworks.py`: ours, and the same model behind what people write by hand."""
+"""What `frameworks.py` compares: ours, and the same model behind what people write by hand."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from benchmarks.cases import WARM_S
+from benchmarks.comparison import CONNECTIONS, Case, Comparison, Contender, Goal, Plan
 from benchmarks.environments import MAAS_FRAMEWORKS, TRAINED
+from benchmarks.load import wrk
 from benchmarks.peer import Launch, Peer, Place, Target
 from benchmarks.peers import PUBLISH_TIMEOUT_S, SERVERS, maas_launch, maas_variables
-from benchmarks.processes import HOST
+from benchmarks.processes import HOST, SPLIT
+from benchmarks.trained import make_trained
 
-CONNECTIONS = 32
 BODY = "row"
-
-
-@dataclass(frozen=True)
-class Contender:
-    """One server of a case.
-
-    Attributes:
-        peer: The server.
-        connections: How many wrk keeps busy. Fewer for a server so slow that 32 would wait for
-            seconds: beyond its threads, on one core, more connections do not make it faster.
-    """
-
-    peer: Peer
-    connections: int = CONNECTIONS
-
-
-@dataclass(frozen=True)
-class Goal:
-    """A figure to reach: calls per second, or how many times those of another contender."""
-
-    least: float
-    than: str = ""
-
-
-@dataclass(frozen=True)
-class Case:
-    """One model and who serves it, ours first."""
-
-    title: str
-    contenders: tuple[Contender, ...]
-    goals: tuple[Goal, ...]
 
 
 def _variables(place: Place) -> dict[str, str]:
@@ -145,3 +116,51 @@ CASES = {
         (Goal(8000),),
     ),
 }
+
+
+def _measure(plan: Plan, case: str, contender: Contender, index: int) -> dict[str, float]:
+    peer = contender.peer
+    place = plan.place(case, contender, index)
+    with peer.running(place, SPLIT.server) as server:
+        url = server.url + peer.targets[case].path
+        body = plan.models / f"{BODY}.json"
+        loads = [
+            wrk(
+                url,
+                body,
+                cores=SPLIT.load,
+                connections=contender.connections,
+                seconds=seconds,
+            )
+            for seconds in (WARM_S, plan.seconds)
+        ]
+    load = loads[-1]
+    return {
+        "requests_s": load.requests_s,
+        "p50_ms": load.p50_us / 1e3,
+        "p99_ms": load.p99_us / 1e3,
+        "errors": load.errors,
+    }
+
+
+COMPARISON = Comparison(
+    name="frameworks",
+    description="""Compare maas with a framework called from Flask or FastAPI by hand.
+
+Cases:
+  keras     a Keras network 4-16-3 in model.h5: the document's Flask handler, the same with the
+            model loaded once, FastAPI with tf.function
+  pipeline  a scikit-learn pipeline: FastAPI calling predict_proba
+  python    a Python function of four floats: FastAPI without a sandbox
+""",
+    examples="""examples:
+  python benchmarks/frameworks.py                                     everything, a few minutes
+  python benchmarks/frameworks.py --cases keras --seconds 2 --rounds 1 --output /tmp/trial
+""",
+    cases=CASES,
+    environments=(TRAINED, MAAS_FRAMEWORKS),
+    models=make_trained,
+    measure=_measure,
+    port=18180,
+    programs={},
+)

@@ -103,6 +103,11 @@ TOOLS = Environment(
     requirements=("numpy", "onnx", "onnxruntime", "scikit-learn", "skl2onnx", "matplotlib"),
     shown=("onnx", "onnxruntime", "scikit-learn", "skl2onnx"),
 )
+CLIENTS = Environment(
+    name="clients",
+    requirements=("numpy", "onnx", "onnxruntime", "tritonclient[http,grpc]"),
+    shown=("tritonclient", "grpcio"),
+)
 FLASK = Environment(
     name="flask",
     requirements=("flask", "gunicorn", "numpy", "onnxruntime"),

@@ -11,6 +11,7 @@ if sys.path[0] == HERE:  # as a script: http.py must not stand in for the standa
     sys.path[0] = dirname(HERE)  # noqa: PTH120
 
 from benchmarks.comparison import main  # noqa: E402 - the path had to be repaired first
+from benchmarks.contenders import COMPARISON  # noqa: E402
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(COMPARISON, sys.argv[1:]))

@@ -70,7 +70,15 @@ class Latency:
     late_p99_us: float
 
 
-def wrk(url: str, body: Path, *, cores: str, connections: int, seconds: float) -> Load:
+def wrk(
+    url: str,
+    body: Path,
+    *,
+    cores: str,
+    connections: int,
+    seconds: float,
+    json_bytes: int | None = None,
+) -> Load:
     """Post a body over and over from one thread.
 
     Args:
@@ -79,6 +87,7 @@ def wrk(url: str, body: Path, *, cores: str, connections: int, seconds: float) -
         cores: The cores wrk is held to.
         connections: How many are kept busy.
         seconds: For how long, in whole seconds.
+        json_bytes: How much of the body is JSON, where binary tensors follow it.
 
     Returns:
         The measurement.
@@ -87,13 +96,17 @@ def wrk(url: str, body: Path, *, cores: str, connections: int, seconds: float) -
         RuntimeError: wrk failed or nothing was answered.
     """
     options = ["-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout", "10s"]
+    variables = {"BENCHMARK_BODY": str(body)}
+    if json_bytes is not None:
+        variables["BENCHMARK_TYPE"] = "application/octet-stream"
+        variables["BENCHMARK_JSON_BYTES"] = str(json_bytes)
     done = subprocess.run(
         pinned(cores, ["wrk", *options, "-s", str(SCRIPT), url]),
         capture_output=True,
         text=True,
         timeout=seconds + SLACK_S,
         check=False,
-        env={**os.environ, "BENCHMARK_BODY": str(body)},
+        env={**os.environ, **variables},
     )
     lines = done.stdout.strip().splitlines()
     if done.returncode != 0 or not lines or not lines[-1].startswith("{"):

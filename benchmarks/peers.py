@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -85,24 +86,24 @@ TRITON_IRIS_OUTPUTS = (
 TRITON_IMAGE_OUTPUTS = f'{{ name: "scores" data_type: TYPE_FP32 dims: [ {CLASSES} ] }}'
 
 
-def _triton_repository(place: Place) -> Path:
+TRITON_IRIS = {
+    "input": "x",
+    "dims": [4],
+    "outputs": TRITON_IRIS_OUTPUTS,
+    "batch": 64,
+    "preferred": "16, 32",
+}
+TRITON_IMAGE = {
+    "input": "images",
+    "dims": [SIDE, SIDE, 3],
+    "outputs": TRITON_IMAGE_OUTPUTS,
+    "batch": 8,
+    "preferred": "4, 8",
+}
+
+
+def _triton_repository(place: Place, configs: Mapping[str, Mapping[str, object]]) -> Path:
     repository = place.folder / "repository"
-    configs = {
-        "iris": {
-            "input": "x",
-            "dims": [4],
-            "outputs": TRITON_IRIS_OUTPUTS,
-            "batch": 64,
-            "preferred": "16, 32",
-        },
-        "image": {
-            "input": "images",
-            "dims": [SIDE, SIDE, 3],
-            "outputs": TRITON_IMAGE_OUTPUTS,
-            "batch": 8,
-            "preferred": "4, 8",
-        },
-    }
     for name, config in configs.items():
         version = repository / name / "1"
         version.mkdir(parents=True, exist_ok=True)
@@ -112,7 +113,17 @@ def _triton_repository(place: Place) -> Path:
     return repository
 
 
-def _triton(peer: Peer, place: Place) -> Launch:
+def triton_launch(
+    peer: Peer, place: Place, configs: Mapping[str, Mapping[str, object]], *options: str
+) -> Launch:
+    """`tritonserver` of the peer's environment, with a Python backend for each model.
+
+    Args:
+        peer: Its environment.
+        place: Where it may write and listen.
+        configs: What goes into each model's configuration.
+        options: Further ones of the command line.
+    """
     packages = peer.environment.folder / "lib" / _python_folder() / "site-packages"
     carried = packages / "pytriton" / "tritonserver"
     backends = place.folder / "backends"
@@ -128,13 +139,13 @@ def _triton(peer: Peer, place: Place) -> Launch:
     )
     command = (
         str(carried / "bin" / "tritonserver"),
-        f"--model-repository={_triton_repository(place)}",
+        f"--model-repository={_triton_repository(place, configs)}",
         f"--backend-directory={backends}",
         f"--http-address={HOST}",
         f"--http-port={place.port}",
         f"--metrics-address={HOST}",
         f"--metrics-port={place.port + 1}",
-        "--allow-grpc=false",
+        *options,
     )
     # The Python backend's stub takes the environment of the first python3 it finds.
     variables = {
@@ -142,6 +153,11 @@ def _triton(peer: Peer, place: Place) -> Launch:
         "PATH": f"{peer.environment.folder / 'bin'}:{os.environ['PATH']}",
     }
     return Launch(command, variables)
+
+
+def _triton(peer: Peer, place: Place) -> Launch:
+    configs = {"iris": TRITON_IRIS, "image": TRITON_IMAGE}
+    return triton_launch(peer, place, configs, "--allow-grpc=false")
 
 
 def _python_folder() -> str:
@@ -159,7 +175,8 @@ def maas_launch(peer: Peer, place: Place) -> Launch:
     return Launch(command, maas_variables(place))
 
 
-def _publish(peer: Peer, place: Place) -> None:
+def publish(peer: Peer, place: Place) -> None:
+    """Publish the ONNX file of each of the peer's targets."""
     for name in peer.targets:
         python, file = str(peer.environment.python), str(place.models / f"{name}.onnx")
         done = subprocess.run(
@@ -188,7 +205,7 @@ MAAS = Peer(
     ready_path="/readyz",
     targets={**_OIP, "image": Target("/image/predict", "image-plain")},
     launch=maas_launch,
-    publish=_publish,
+    publish=publish,
 )
 THREE_SMALL = replace(MAAS, targets={name: _oip(name) for name in ("iris", "wine", "digits")})
 TRITON = Peer(

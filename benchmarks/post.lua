@@ -1,8 +1,10 @@
--- Posts the file named by BENCHMARK_BODY; ends with one line of JSON (see Load in load.py).
+-- Posts the file named by BENCHMARK_BODY, of which BENCHMARK_JSON_BYTES are JSON; ends with one line of JSON (see Load in load.py).
 local file = assert(io.open(os.getenv("BENCHMARK_BODY"), "rb"))
 wrk.method = "POST"
 wrk.body = file:read("*a")
-wrk.headers["Content-Type"] = "application/json"
+wrk.headers["Content-Type"] = os.getenv("BENCHMARK_TYPE") or "application/json"
+local header = os.getenv("BENCHMARK_JSON_BYTES")
+if header then wrk.headers["Inference-Header-Content-Length"] = header end
 file:close()
 
 function done(summary, latency)
