@@ -112,7 +112,9 @@ class GrpcPlane:
             limit_s = timeout_s(head.timeout) if head.timeout else None
             now = time.monotonic()
             until = self._call_s if limit_s is None else min(limit_s, self._call_s)
-            context = CallContext(head.request_id, principal, now + until, rpc.dialect)
+            # A stream reads what its client sends itself, and so learns that it has gone.
+            caller = None if rpc.unary is None else receive
+            context = CallContext(head.request_id, principal, now + until, rpc.dialect, 0, caller)
             start = _start(head)
             if rpc.unary is not None:
                 body = await read_body(receive, headers, self._limit + PREFIX.size)
@@ -139,6 +141,9 @@ class GrpcPlane:
         except MaasError as error:
             code = GRPC_STATUS[error.kind]
             await _fail(send, head, code, error.message, started)
+        except OSError:
+            # The front's way of saying that the client went away before its answer.
+            code = GRPC_STATUS[ErrorKind.CANCELLED]
         except Exception:
             log.exception("a call failed", extra={"request_id": head.request_id})
             code = GRPC_STATUS[ErrorKind.INTERNAL]

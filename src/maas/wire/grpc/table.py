@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from maas.wire.grpc import oip, reflection
+from maas.wire.grpc import oip, reflection, tfserving
 from maas.wire.grpc.health import Health
 from maas.wire.grpc.rpc import Rpcs
 
@@ -13,7 +13,14 @@ def rpcs() -> Rpcs:
     """The methods by path; one table for each ingress, since ModelInfer remembers."""
     services = (
         oip.SERVICE,
+        tfserving.PREDICTION,
+        tfserving.MODEL,
         HEALTH,
         *(reflection.service_name(version) for version in reflection.VERSIONS),
     )
-    return {**oip.rpcs(), **Health(services).rpcs(), **reflection.rpcs(services)}
+    return {
+        **oip.rpcs(),
+        **tfserving.rpcs(),
+        **Health(services).rpcs(),
+        **reflection.rpcs(services),
+    }
