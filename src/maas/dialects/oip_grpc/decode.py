@@ -14,8 +14,8 @@ from maas.core.messages import ModelView
 from maas.core.signature import check_inputs, describe_inputs, describe_spec
 from maas.core.tensor import DType, TensorSpec
 from maas.dialects.oip.binary import read_blob
-from maas.dialects.oip.request import InferRequest
-from maas.dialects.oip_grpc.parameters import read_outputs, read_parameters, shared_memory
+from maas.dialects.oip.request import InferRequest, shared_memory_unimplemented
+from maas.dialects.oip_grpc.parameters import read_outputs, read_parameters
 from maas.dialects.signatures import pick_signature
 
 MAX_RANK = 32
@@ -115,7 +115,7 @@ def _read_tensor(tensor: Any, raw: memoryview | None, spec: TensorSpec) -> np.nd
     if len(shape) > MAX_RANK or (shape and min(shape) < 0):
         raise invalid(f"shape of {what} must be at most {MAX_RANK} whole numbers, 0 or more")
     if "shared_memory_region" in tensor.parameters:
-        raise shared_memory(what)
+        raise shared_memory_unimplemented(what)
     if raw is not None:
         if tensor.HasField("contents"):
             raise invalid(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from maas.core.errors import MaasError, invalid
+from maas.core.errors import invalid
 from maas.core.signature import Signature
+from maas.dialects.oip.request import MOST_PRIORITY, MOST_TIMEOUT, shared_memory_unimplemented
 
 _SEQUENCE = ("sequence_id", "sequence_start", "sequence_end")
-MOST_PRIORITY = (1 << 32) - 1
 
 
 def read_parameters(parameters: Mapping[str, Any]) -> tuple[float | None, int]:
@@ -28,7 +28,7 @@ def read_parameters(parameters: Mapping[str, Any]) -> tuple[float | None, int]:
             raise invalid(
                 f"{name} is set, and models here keep no state between calls; leave it out"
             )
-    timeout = _whole(parameters, "timeout", (1 << 63) - 1)
+    timeout = _whole(parameters, "timeout", MOST_TIMEOUT)
     return (timeout / 1e6 if timeout else None), _whole(parameters, "priority", MOST_PRIORITY)
 
 
@@ -52,20 +52,13 @@ def read_outputs(
         if name in names:
             raise invalid(f"output {name!r} is asked for twice; name each output once")
         if "shared_memory_region" in output.parameters:
-            raise shared_memory(f"output {name!r}")
+            raise shared_memory_unimplemented(f"output {name!r}")
         names.append(name)
         count = _whole(output.parameters, "classification", MOST_PRIORITY)
         if not count and "classification" in output.parameters:
             raise invalid(f"classification of output {name!r} must be 1 or more")
         classes.append(count)
     return tuple(names), tuple(classes) if any(classes) else ()
-
-
-def shared_memory(what: str) -> MaasError:
-    """The error for a tensor in a region of the caller's own."""
-    return invalid(
-        f"{what} is in shared memory, which is not read here; send and ask for its values"
-    )
 
 
 def _value(parameter: Any) -> Any:

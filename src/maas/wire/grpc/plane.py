@@ -17,7 +17,7 @@ from maas.access.authenticator import Authenticator
 from maas.core.errors import ErrorKind, MaasError, invalid
 from maas.core.messages import CallContext, Principal
 from maas.telemetry.metrics import Counter, Metrics
-from maas.wire.exchange import Exchange, Server
+from maas.wire.exchange import LARGE_BYTES, Exchange, Server
 from maas.wire.grpc.framing import (
     ACCEPTED,
     PREFIX,
@@ -124,13 +124,14 @@ class GrpcPlane:
                 started = True
                 await send(start)
                 packed = _answer_encoding(head, answer)
-                await send(
-                    {
-                        "type": "http.response.body",
-                        "body": frame(answer, packed),
-                        "more_body": False,
-                    }
-                )
+                if len(answer) >= LARGE_BYTES and not packed:
+                    # The prefix goes ahead: putting it before the message would copy that.
+                    prefix = PREFIX.pack(0, len(answer))
+                    await send({"type": "http.response.body", "body": prefix, "more_body": True})
+                    data = answer
+                else:
+                    data = frame(answer, packed)
+                await send({"type": "http.response.body", "body": data, "more_body": False})
                 await send(_DONE)
             else:
                 started = True
