@@ -38,6 +38,8 @@ def test_health(client):
     assert client.is_server_ready()
     assert client.is_model_ready("iris")
     assert client.is_model_ready("iris", "2")
+    assert not client.is_model_ready("nobody")
+    assert not client.is_model_ready("iris", "9")
 
 
 def test_metadata(client):

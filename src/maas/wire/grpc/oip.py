@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from maas import __version__
-from maas.core.errors import not_found
+from maas.core.errors import ErrorKind, MaasError, not_found
 from maas.core.states import ServableState
 from maas.dialects.oip.encode import EXTENSIONS, SERVER_NAME
 from maas.dialects.oip.fixed import check_settings
@@ -42,12 +42,22 @@ async def server_ready(exchange: Exchange, request: Any) -> Any:
 
 
 async def model_ready(exchange: Exchange, request: Any) -> Any:
-    """ModelReady: whether the version answers calls now."""
-    view = exchange.resolve(read_ref(request.name, request.version))
-    ready = any(
-        status.servable == view.servable and status.state is ServableState.AVAILABLE
-        for status in exchange.server.router.statuses(view.servable.name)
-    )
+    """ModelReady: whether the version answers calls now.
+
+    What there is not, or is not loaded, is not ready: that is no error, as Triton has it.
+    """
+    ref = read_ref(request.name, request.version)
+    try:
+        servable = exchange.resolve(ref).servable
+    except MaasError as error:
+        if error.kind not in (ErrorKind.NOT_FOUND, ErrorKind.UNAVAILABLE):
+            raise
+        ready = False
+    else:
+        ready = any(
+            status.servable == servable and status.state is ServableState.AVAILABLE
+            for status in exchange.server.router.statuses(servable.name)
+        )
     return message("inference.ModelReadyResponse")(ready=ready)
 
 
