@@ -1,7 +1,8 @@
-"""`docs/lowering.md`: what becomes of thirty estimators and of Keras and TensorFlow models.
+"""`docs/lowering.md`: what becomes of estimators, boosters, and models of three frameworks.
 
 ```
-tests.estimators, tests.networks ─▶ client.publish to a server of this script's own ─▶ the report
+tests.estimators, tests.boosters, tests.networks, tests.programs
+                                 ─▶ client.publish to a server of this script's own ─▶ the report
                                                                                           │
 docs/lowering.md ◀─ a row each ◀─ the same published once more, served as it was saved ◀──┘
 ```
@@ -15,7 +16,7 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,10 @@ PAGE = ROOT / "docs" / "lowering.md"
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
+from tests.boosters import BOOSTERS  # noqa: E402
 from tests.estimators import ESTIMATORS  # noqa: E402 - only now can it be found
 from tests.networks import NETWORKS  # noqa: E402
+from tests.programs import PROGRAMS  # noqa: E402
 from tests.server import serving  # noqa: E402
 
 from maas.client import Client  # noqa: E402
@@ -40,6 +43,9 @@ NATIVE = {
     "keras": "keras",
     "keras-h5": "keras",
     "savedmodel": "tensorflow",
+    "xgboost": "xgboost",
+    "lightgbm": "lightgbm",
+    "pt2": "torch",
 }
 """Format → the runtime that serves it as it was saved."""
 COLUMNS = (
@@ -63,6 +69,11 @@ SHARED = {
     "keras": "Keras",
     "tensorflow": "TensorFlow",
     "tf2onnx": "tf2onnx",
+    "xgboost-cpu": "XGBoost",
+    "xgboost": "XGBoost",
+    "lightgbm": "LightGBM",
+    "onnxmltools": "onnxmltools",
+    "torch": "PyTorch",
 }
 
 Publish = Callable[[Client, str, str], VersionRecord]
@@ -87,12 +98,16 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--output", type=Path, default=PAGE, help="another file to write")
     output: Path = parser.parse_args(arguments).output
     failures: list[str] = []
-    estimators = list(rows(estimator_publishers(ESTIMATORS), failures))
-    networks = list(rows(network_publishers(NETWORKS), failures))
+    sections = {
+        "scikit-learn": list(rows(estimator_publishers(ESTIMATORS), failures)),
+        "XGBoost and LightGBM": list(rows(file_publishers(BOOSTERS), failures)),
+        "Keras and TensorFlow": list(rows(network_publishers(NETWORKS), failures)),
+        "PyTorch": list(rows(file_publishers(PROGRAMS), failures)),
+    }
     if failures:
         sys.stderr.write("not published, so nothing was written:\n" + "\n".join(failures) + "\n")
         return 1
-    output.write_text("\n".join(page(estimators, networks)) + "\n", encoding="utf-8")
+    output.write_text("\n".join(page(sections)) + "\n", encoding="utf-8")
     sys.stdout.write(f"wrote {output.name}\n")
     return 0
 
@@ -176,27 +191,39 @@ def estimator_publishers(
 
 
 def network_publishers(
-    networks: dict[str, Callable[[Path], Path]],
+    networks: Mapping[str, Callable[[Path], Path]],
 ) -> Iterator[tuple[str, Publish]]:
-    """Publishes saved files and folders."""
+    """Publishes what Keras and TensorFlow saved."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import keras
 
-    for title, save in networks.items():
-        with tempfile.TemporaryDirectory() as folder:
+    def seeded(save: Callable[[Path], Path]) -> Callable[[Path], Path]:
+        def saved(folder: Path) -> Path:
             keras.utils.set_random_seed(0)
-            saved = save(Path(folder))
+            return save(folder)
 
-            def publish(
-                client: Client, name: str, engine: str, saved: Path = saved
-            ) -> VersionRecord:
-                return client.publish(saved, name, engine=engine, trust=True)
+        return saved
+
+    yield from file_publishers({title: seeded(save) for title, save in networks.items()})
+
+
+def file_publishers(
+    saved: Mapping[str, Callable[[Path], Path]],
+) -> Iterator[tuple[str, Publish]]:
+    """Publishes saved files and folders."""
+    for title, save in saved.items():
+        with tempfile.TemporaryDirectory() as folder:
+            file = save(Path(folder))
+
+            def publish(client: Client, name: str, engine: str, file: Path = file) -> VersionRecord:
+                return client.publish(file, name, engine=engine, trust=True)
 
             yield title, publish
 
 
-def page(estimators: Sequence[Row], networks: Sequence[Row]) -> Iterator[str]:
+def page(sections: Mapping[str, Sequence[Row]]) -> Iterator[str]:
     """The page's lines."""
+    every = [each for found in sections.values() for each in found]
     yield "<!-- Made by scripts/lowering-docs; do not edit. -->"
     yield "# What is lowered"
     yield ""
@@ -206,18 +233,15 @@ def page(estimators: Sequence[Row], networks: Sequence[Row]) -> Iterator[str]:
         "where none was needed; the answers of both forms were compared on the rows counted, and a "
         "difference beyond the tolerance, or a missing converter, is the reason given."
     )
-    lowered = sum(each.cells[2] == "lowered" for each in (*estimators, *networks))
+    lowered = sum(each.cells[2] == "lowered" for each in every)
     yield ""
     yield (
-        f"Of {len(estimators) + len(networks)} models, {lowered} are lowered and proven, the "
-        f"others are served by their own framework. {_versions((*estimators, *networks))} Times "
+        f"Of {len(every)} models, {lowered} are lowered and proven, the "
+        f"others are served by their own framework. {_versions(every)} Times "
         "are µs, measured while publishing; what is served as it was saved has one time. They "
         "leave out the network, and for a framework of its own the process between."
     )
-    for title, found in (
-        ("scikit-learn", estimators),
-        ("Keras and TensorFlow", networks),
-    ):
+    for title, found in sections.items():
         yield ""
         yield f"## {title}"
         yield ""

@@ -26,8 +26,12 @@ from maas.cli.output import ExitCode, exit_code
 from maas.client.errors import ApiError
 from maas.core import errors
 from maas.core.errors import ErrorKind, MaasError
-from maas.wire import oip, plain, tfserving
+from maas.wire.mlflow import handlers as mlflow
+from maas.wire.oip import handlers as oip
+from maas.wire.plain import handlers as plain
 from maas.wire.status import HTTP_STATUS
+from maas.wire.tfserving import handlers as tfserving
+from maas.wire.torchserve import handlers as torchserve
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
 MADE = "<!-- Made by scripts/docs from {source}; do not edit. -->"
@@ -213,7 +217,9 @@ def errors_page() -> Iterator[str]:
     shapes = {
         "Plain calls, and the control API": plain,
         "Open Inference Protocol": oip,
-        "TensorFlow Serving": tfserving,
+        "TensorFlow Serving, KServe V1": tfserving,
+        "MLflow, SageMaker": mlflow,
+        "TorchServe": torchserve,
     }
     for title, dialect in shapes.items():
         yield ""

@@ -387,3 +387,55 @@ SAVED: dict[str, Callable[[Any, Any, str], Any]] = {
     "exported": _exported,
     "none": _without_signatures,
 }
+
+
+def with_methods(folder: Path) -> Path:
+    """A SavedModel as TensorFlow 1 wrote them, with signatures for Classify and Regress.
+
+    They take serialised examples with the features `x`, two floats, and `age`, an integer. One
+    says that it classifies and takes numbers.
+    """
+    open_keras()
+    import tensorflow as tf
+
+    v1 = tf.compat.v1
+    features = {
+        "x": tf.io.FixedLenFeature([2], tf.float32),
+        "age": tf.io.FixedLenFeature([], tf.int64, default_value=0),
+    }
+    with quiet(), v1.Graph().as_default(), v1.Session() as session:
+        examples = v1.placeholder(tf.string, [None])
+        parsed = tf.io.parse_example(examples, features)
+        rows = tf.shape(parsed["x"])[0]
+        labels = tf.tile(tf.constant([["low", "high"]]), [rows, 1])
+        total = tf.reduce_sum(parsed["x"], 1, keepdims=True)
+        total += tf.cast(parsed["age"], tf.float32)[:, None]
+        numbers = v1.placeholder(tf.float32, [None, 2])
+        doubled = v1.get_variable("factor", initializer=2.0) * numbers
+        session.run(v1.global_variables_initializer())
+        signatures = {
+            "serving_default": ("predict", {"x": numbers}, {"y": doubled}),
+            "classification": (
+                "classify",
+                {"inputs": examples},
+                {"classes": labels, "scores": parsed["x"]},
+            ),
+            "regression": ("regress", {"inputs": examples}, {"outputs": total}),
+            "odd": ("classify", {"inputs": numbers}, {"scores": doubled}),
+        }
+        info = v1.saved_model.build_tensor_info
+        builder = v1.saved_model.Builder(str(folder))
+        builder.add_meta_graph_and_variables(
+            session,
+            ["serve"],
+            {
+                name: v1.saved_model.build_signature_def(
+                    {key: info(tensor) for key, tensor in inputs.items()},
+                    {key: info(tensor) for key, tensor in outputs.items()},
+                    f"tensorflow/serving/{method}",
+                )
+                for name, (method, inputs, outputs) in signatures.items()
+            },
+        )
+        builder.save()
+    return folder

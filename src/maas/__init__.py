@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from maas.client import AsyncClient, Client
     from maas.core.pythonmodel import (
+        BFloat16,
         Bool,
         Float16,
         Float32,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "AsyncClient",
+    "BFloat16",
     "Bool",
     "Client",
     "Float16",

@@ -30,6 +30,9 @@ from maas.access.authenticator import Authenticator
 from maas.access.keyring import Keyring
 from maas.access.owner import FILE_NAME, owner_key
 from maas.access.roles import Action, check_allowed
+from maas.admin.answers import Answers
+from maas.admin.imports.watched import Watched
+from maas.admin.imports.watcher import Watcher, make_watcher
 from maas.admin.jobs import Jobs
 from maas.admin.keys import make_keyring
 from maas.admin.managed import ManagedDeployments, wait_for
@@ -41,6 +44,7 @@ from maas.core.records import ServerInfo
 from maas.core.signature import Signature, main_signature
 from maas.registry import Registry
 from maas.runtimes.plugins import load_runtimes
+from maas.runtimes.upstream.runtime import UpstreamRuntime
 from maas.scale.supervised import ProcessFleet, SupervisorLink
 from maas.serving.controlserver import ControlServer
 from maas.serving.manager import Manager
@@ -51,7 +55,9 @@ from maas.serving.messages import (
     FromProcess,
     Lost,
     Overdue,
+    Question,
     Ready,
+    Reply,
     Unloaded,
     Want,
 )
@@ -67,9 +73,10 @@ from maas.settings import (
     local_url,
     needs_key,
 )
-from maas.telemetry.exposition import Gauge, Merged, render
+from maas.telemetry.exposition import Gauge, render
 from maas.telemetry.logfiles import LogFolder
 from maas.telemetry.logs import configure_logging
+from maas.telemetry.statistics import Tally
 from maas.wire.api.app import create_api
 from maas.wire.api.origins import ANY_HOST
 from maas.wire.api.services import ApiServices
@@ -99,9 +106,18 @@ class Control:
         self._owner, self._owner_made = owner_key(self._home, settings.keys)
         self._registry = Registry.open(self._home, lambda: datetime.now(UTC))
         self._front: Front = choose_front(INGRESS, settings.server, self._run, settings_file)
-        self._server = ControlServer(self._on_message, self._on_acked, self._current)
+        self._tally = Tally()
+        self._server = ControlServer(
+            self._on_message, self._on_acked, self._current, self._tally.update, self._on_question
+        )
+        self._watched = Watched(self._failed)
+        self._watcher: Watcher | None = None
         self._manager = Manager(
-            Catalogue(self._registry.snapshot, self._registry.artifact),
+            Catalogue(
+                lambda: self._watched.wanted(self._registry.snapshot()),
+                self._registry.artifact,
+                self._watched.held,
+            ),
             settings.serving,
             self._run,
             f"{time.time_ns():x}-{secrets.token_hex(4)}",
@@ -111,7 +127,6 @@ class Control:
         self._supervisor = SupervisorLink(self._on_exit, self._start_announcing)
         self._fleet = ProcessFleet(self._supervisor, settings_file)
         self._authenticator = Authenticator(Keyring(0), required=True)
-        self._merged = Merged()
         self._table = ProcessTable(
             lambda: self._supervisor.running, self._manager, os.getppid(), self._started_at
         )
@@ -121,12 +136,6 @@ class Control:
         """Runs until SIGTERM."""
         write_plan(self._run, EMPTY)
         await self._write_keys(0)
-        await self._server.start(self._run / CONTROL_SOCKET)
-        await self._supervisor.connect(self._run / SUPERVISOR_SOCKET)
-        self._tasks.append(asyncio.create_task(self._follow_supervisor()))
-        self._tasks.append(asyncio.create_task(self._manager.run(self._fleet)))
-        self._supervisor.say(op="start", **self._front.order)
-        self._start_announcing()
         deployments = ManagedDeployments(
             self._manager,
             self._server,
@@ -135,7 +144,20 @@ class Control:
             self._table.records,
             self._info,
         )
-        publish = Pipeline(self._registry, load_runtimes(), self._settings.publish)
+        self._answers = Answers(
+            self._registry,
+            deployments,
+            self._manager.versions.keys(),
+            self._server.recount,
+            self._tally.statistics,
+        )
+        await self._server.start(self._run / CONTROL_SOCKET)
+        await self._supervisor.connect(self._run / SUPERVISOR_SOCKET)
+        self._tasks.append(asyncio.create_task(self._follow_supervisor()))
+        self._tasks.append(asyncio.create_task(self._manager.run(self._fleet)))
+        self._supervisor.say(op="start", **self._front.order)
+        runtimes = {**load_runtimes(), "upstream": UpstreamRuntime(self._settings.upstream)}
+        publish = Pipeline(self._registry, runtimes, self._settings.publish)
         jobs = Jobs(
             publish,
             self._registry,
@@ -143,15 +165,24 @@ class Control:
             concurrent=self._settings.publish.concurrent,
             load_s=self._settings.serving.load_s,
         )
+        self._watcher = make_watcher(
+            self._settings, self._registry, deployments, jobs, self._watched
+        )
+        if self._watcher is not None:
+            self._watcher.start()
+        self._start_announcing()
         services = ApiServices(
             self._registry,
             deployments,
             jobs,
             self._authenticator,
             self._settings.limits,
+            self._watcher.records if self._watcher is not None else tuple,
             load_s=self._settings.serving.load_s,
         )
         await self._serve(self._api(services))
+        if self._watcher is not None:
+            await self._watcher.close()
         await jobs.close()
         self._registry.close()
 
@@ -197,6 +228,8 @@ class Control:
 
     async def _announce(self) -> None:
         """Waits until an ingress holds a plan and everything wanted is loaded, then says so."""
+        if self._watcher is not None:
+            await self._watcher.ready.wait()
         while True:
             held = self._server.acknowledged()
             looked = self._manager.settled
@@ -249,7 +282,7 @@ class Control:
             __version__,
             local_url(server),
             self._front.name,
-            False,  # its services are a later issue
+            self._front.name == "envoy",
             "required" if needs_key(server) else "open",
             str(self._home),
             self._server.acknowledged() is not None,
@@ -264,9 +297,7 @@ class Control:
         replace_file(self._run / KEYS_FILE, ring.encode())
 
     def _metrics(self) -> bytes:
-        for process, series in self._server.stats.items():
-            self._merged.update(process, series)
-        return render(self._merged.series(), self._gauges())
+        return render(self._tally.series(), self._gauges())
 
     def _gauges(self) -> list[Gauge]:
         processes = [(row.id, *usage(row.pid)) for row in self._table.records()]
@@ -283,11 +314,18 @@ class Control:
                   [((name,), cpu) for name, _, cpu in processes]),
         ]  # fmt: skip
 
+    def _failed(self, servable: ServableId) -> bool:
+        entry = self._manager.versions.get(servable)
+        return entry is not None and entry.failed
+
     def _current(self) -> Changed:
         return self._manager.changed()
 
     def _on_acked(self) -> None:
         self._manager.acked()
+
+    async def _on_question(self, question: Question) -> Reply:
+        return await self._answers(question)
 
     async def _on_message(self, peer: Peer, message: FromProcess) -> None:
         manager = self._manager
@@ -307,8 +345,7 @@ class Control:
             manager.on_ending(peer.id, message)
 
     def _on_exit(self, process: str, reason: str, asked: bool) -> None:
-        self._merged.update(process, self._server.stats.pop(process, ()))
-        self._merged.ended(process)
+        self._tally.ended(process)
         if process == INGRESS:
             if not asked:
                 log.error("%s ended (%s); it is started again", process, reason)

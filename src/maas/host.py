@@ -16,11 +16,14 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
 
 from maas.core.layout import CONTROL_SOCKET
+from maas.core.ports import Runtime
 from maas.runtimes.plugins import load_runtimes
+from maas.runtimes.upstream.runtime import UpstreamRuntime
 from maas.sandbox.tree import remove_tree
 from maas.serving.controlclient import ControlClient
 from maas.serving.hostsocket import HostSocket
@@ -55,7 +58,11 @@ def main() -> None:
     link = ControlClient(
         run / CONTROL_SOCKET, Hello("host", arguments.id, os.getpid(), arguments.incarnation)
     )
-    runtimes = functools.cache(load_runtimes)
+
+    @functools.cache
+    def runtimes() -> dict[str, Runtime]:
+        return {**load_runtimes(), "upstream": UpstreamRuntime(settings.upstream)}
+
     # What a worker of an earlier life left, of which no goodbye was taken.
     scratch = Path(settings.paths.home) / SCRATCH / arguments.id
     remove_tree(scratch)
@@ -80,11 +87,17 @@ def main() -> None:
     plan = read_plan(run)
     if arguments.id not in plan.hosts:
         return  # what it was started for has been deleted meanwhile
-    threading.Thread(target=link.run, args=(loader.say_all, changes.put), daemon=True).start()
+
+    def recount() -> None:
+        link.say(Stats(collect(metrics)))
+
+    follow = (loader.say_all, changes.put, recount)
+    threading.Thread(target=link.run, args=follow, daemon=True).start()
     loader.follow(plan)
     # Only now is there a socket: a connection to a host means that it has loaded what it could.
-    HostSocket(Path(plan.hosts[arguments.id].socket), loader.lookup)
-    threading.Thread(target=_say_stats, args=(metrics, link), daemon=True).start()
+    socket = Path(plan.hosts[arguments.id].socket)
+    HostSocket(socket, loader.lookup, settings.serving.segment_bytes)
+    threading.Thread(target=_say_stats, args=(recount,), daemon=True).start()
     signal.signal(signal.SIGTERM, lambda *_: _end(scratch))
     while True:
         changes.get()
@@ -101,10 +114,10 @@ def _end(scratch: Path) -> None:
     os._exit(0)
 
 
-def _say_stats(metrics: Metrics, link: ControlClient) -> None:
+def _say_stats(say: Callable[[], None]) -> None:
     while True:
         time.sleep(STATS_S)
-        link.say(Stats(collect(metrics)))
+        say()
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from maas.settings import Settings, needs_key
 from maas.telemetry.logs import configure_logging
 from maas.telemetry.metrics import Metrics
 from maas.wire.dataplane import DataPlane
+from maas.wire.gone import has_gone
 from maas.wire.http import Receive, Scope, Send
 
 INGRESS_ID = "ingress-1"
@@ -48,7 +49,7 @@ class Ingress:
         run = Path(settings.paths.run)
         self._run = run
         metrics = Metrics()
-        self._router = Router(settings.serving, settings.limits.waiting_rows, self._say)
+        self._router = Router(settings.serving, settings.limits.waiting_rows, self._say, has_gone)
         self._authenticator = Authenticator(Keyring(0), needs_key(settings.server))
         self._follower = Follower(
             run / CONTROL_SOCKET, Hello("ingress", INGRESS_ID, os.getpid()), self._apply, metrics
@@ -60,6 +61,7 @@ class Ingress:
             settings=settings,
             metrics=metrics,
             ready=lambda: self._follower.acknowledged,
+            ask=self._follower.ask,
         )
 
     def _say(self, message: FromProcess) -> None:

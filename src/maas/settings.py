@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import os
+import re
 import tempfile
 import tomllib
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ import msgspec
 from msgspec import Struct
 
 MIB = 1 << 20
+_ORIGIN = re.compile(r"https?://[^/?#@=\s]+:[0-9]{1,5}")
 
 
 class ServerSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -87,6 +89,9 @@ class ServingSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """How long a version may take to load before that counts as failure."""
     grace_s: float = 10.0
     """A dedicated host this long past a call's deadline is killed."""
+    segment_bytes: int = 256 * MIB
+    """Shared memory that one process may hold to hand large tensors to another; past it they
+    travel through sockets. 0 turns it off."""
     worker_bytes: int = 4 * 1024 * MIB
     """Resident memory at which the sandboxed process of a model that carries code is killed."""
     worker_threads: int = 256
@@ -108,11 +113,51 @@ class PublishSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Threads an engine is timed with; 0 for those of `serving.threads`."""
 
 
+class ImportSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """A folder of models that is watched, as other servers watch theirs; at most one of the three.
+
+    What carries code in it is opened only with `trust`, in the sandbox.
+    """
+
+    repository: str = ""
+    """A Triton model repository: a folder for each model, with `1/`, `2/` … in each."""
+    base_path: str = ""
+    """A folder with the versions of one model, `1/`, `2/` …; `model_name` says which model."""
+    model_name: str = ""
+    """The name of the model in `base_path`."""
+    config_file: str = ""
+    """A TensorFlow Serving `models.config`, which names models and their folders."""
+    poll_s: float = 2.0
+    """How often to look, and how long a folder must stay unchanged to count as complete; 0 looks
+    once, at the start."""
+    trust: bool = False
+    """Import what can carry code (Python backends, pickles) as well."""
+
+
 class DefaultSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Models that `/predict` and `/classify` go to when the body names none."""
 
     predict: str = ""
     classify: str = ""
+
+
+class UpstreamSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Models that another server serves, published by their URL."""
+
+    networks: tuple[str, ...] = ()
+    """Networks that may be called beside public addresses, such as `10.1.0.0/16`; loopback, private
+    and link-local addresses are refused unless they lie in one of these."""
+    keys: tuple[str, ...] = ()
+    """Keys of those servers, each `ORIGIN=VARIABLE`: to `https://models.example:443` the value of
+    that environment variable is sent as `Authorization: Bearer`, and to no other server."""
+    call_s: float = 30.0
+    """How long another server may take to answer a call."""
+    connect_s: float = 5.0
+    """How long connecting to it may take."""
+    answer_bytes: int = 64 * MIB
+    """The longest answer that is taken from it."""
+    calls: int = 8
+    """Calls of one version that may be under way to it at once."""
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -124,7 +169,9 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     limits: LimitSettings = LimitSettings()
     serving: ServingSettings = ServingSettings()
     publish: PublishSettings = PublishSettings()
+    imports: ImportSettings = ImportSettings()
     defaults: DefaultSettings = DefaultSettings()
+    upstream: UpstreamSettings = UpstreamSettings()
 
 
 SHORT = {
@@ -179,10 +226,33 @@ def load_settings(
         raise SettingsError(f"settings: {error}") from None
     if not 0 < settings.server.port < 1 << 16:
         raise SettingsError(f"server.port is {settings.server.port}; expected 1 to 65535")
+    _check_upstream(settings.upstream)
     if not settings.publish.threads:
         publish = msgspec.structs.replace(settings.publish, threads=settings.serving.threads)
         settings = msgspec.structs.replace(settings, publish=publish)
     return resolve_paths(settings, environ)
+
+
+def _check_upstream(upstream: UpstreamSettings) -> None:
+    for text in upstream.networks:
+        try:
+            ipaddress.ip_network(text)
+        except ValueError as error:
+            raise SettingsError(
+                f"upstream.networks: {error}; expected a network such as 10.1.0.0/16"
+            ) from None
+    for text in upstream.keys:
+        origin, equals, variable = text.partition("=")
+        if not (equals and variable and _ORIGIN.fullmatch(origin)):
+            # The text may be a key that somebody has put here by mistake.
+            raise SettingsError(
+                "upstream.keys: an entry is not ORIGIN=VARIABLE; expected one such as "
+                "https://models.example:443=MODELS_KEY"
+            )
+    if min(upstream.call_s, upstream.connect_s, upstream.answer_bytes, upstream.calls) <= 0:
+        raise SettingsError(
+            "upstream: call_s, connect_s, answer_bytes and calls are numbers above 0"
+        )
 
 
 def _from_environ(environ: Mapping[str, str]) -> list[tuple[str, str, Any]]:

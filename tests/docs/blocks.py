@@ -105,7 +105,7 @@ def script_of(page: Page, replaced: Mapping[str, str]) -> str:
 def write_files(page: Page, folder: Path, replaced: Mapping[str, str]) -> None:
     """Writes the page's files and programs."""
     for name, text in page.files.items():
-        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(replace(text, replaced), encoding="utf-8")
 
 

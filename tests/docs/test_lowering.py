@@ -20,6 +20,7 @@ PART = (
     "nearest centroid",
     "mixed table, logistic regression",
 )
+BOOSTER_PART = ("XGBoost sets of categories", "LightGBM linear leaves")
 NETWORK_PART = ("dense network, .h5", "TextVectorization of Chinese")
 
 
@@ -57,11 +58,14 @@ def masked(cells: list[str] | tuple[str, ...]) -> list[str]:
 
 
 def test_every_model_has_a_row(lowering: ModuleType, listed: dict[str, list[str]]) -> None:
-    assert list(listed) == [*lowering.ESTIMATORS, *lowering.NETWORKS]
+    titles = (lowering.ESTIMATORS, lowering.BOOSTERS, lowering.NETWORKS, lowering.PROGRAMS)
+    assert list(listed) == [title for each in titles for title in each]
     assert len(lowering.ESTIMATORS) >= 30
 
 
-def test_every_row_is_proven_or_says_why_not(listed: dict[str, list[str]]) -> None:
+def test_every_row_is_proven_or_says_why_not(
+    lowering: ModuleType, listed: dict[str, list[str]]
+) -> None:
     for title, (_, _, served, why, rows, difference, engine, *times) in listed.items():
         if served == "lowered":
             assert why == "", title
@@ -72,7 +76,7 @@ def test_every_row_is_proven_or_says_why_not(listed: dict[str, list[str]]) -> No
         else:
             assert served == "as saved", title
             assert why, title
-            assert engine in ("sklearn", "pickle", "keras", "tensorflow"), title
+            assert engine in lowering.NATIVE.values(), title
 
 
 def check(lowering: ModuleType, publishers, listed: dict[str, list[str]]) -> None:
@@ -97,8 +101,24 @@ def test_a_part_of_the_networks_is_current(
     check(lowering, lowering.network_publishers(chosen), listed)
 
 
+def test_a_part_of_the_boosters_is_current(
+    lowering: ModuleType, listed: dict[str, list[str]]
+) -> None:
+    chosen = {title: lowering.BOOSTERS[title] for title in BOOSTER_PART}
+    check(lowering, lowering.file_publishers(chosen), listed)
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("torch")
+def test_all_of_the_programs_are_current(
+    lowering: ModuleType, listed: dict[str, list[str]]
+) -> None:
+    check(lowering, lowering.file_publishers(lowering.PROGRAMS), listed)
+
+
 @pytest.mark.slow
 @pytest.mark.xdist_group("tensorflow")
 def test_all_of_it_is_current(lowering: ModuleType, listed: dict[str, list[str]]) -> None:
     check(lowering, lowering.estimator_publishers(lowering.ESTIMATORS), listed)
+    check(lowering, lowering.file_publishers(lowering.BOOSTERS), listed)
     check(lowering, lowering.network_publishers(lowering.NETWORKS), listed)

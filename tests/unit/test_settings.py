@@ -201,3 +201,36 @@ def test_a_key_is_needed_off_loopback_unless_said(server: ServerSettings, needed
 )
 def test_this_machine_reaches_every_listener_under_one_url(host: str, url: str) -> None:
     assert local_url(ServerSettings(host=host)) == url
+
+
+def test_upstreams_are_networks_and_keys(tmp_path: Path) -> None:
+    environ = {
+        "MAAS_HOME": str(tmp_path),
+        "MAAS_UPSTREAM_NETWORKS": "10.0.0.0/8,::1/128",
+        "MAAS_UPSTREAM_KEYS": "https://models.example:443=MODELS_KEY",
+        "MAAS_UPSTREAM_CALL_S": "5",
+    }
+    upstream = load_settings({}, environ).upstream
+    assert upstream.networks == ("10.0.0.0/8", "::1/128")
+    assert upstream.keys == ("https://models.example:443=MODELS_KEY",)
+    assert upstream.call_s == 5
+    assert load_settings({}, {"MAAS_HOME": str(tmp_path)}).upstream.networks == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("NETWORKS", "10.0.0.1/8", "expected a network such as"),
+        ("NETWORKS", "everything", "expected a network such as"),
+        ("KEYS", "sk-secret", "expected one such as"),
+        ("KEYS", "https://models.example=KEY", "expected one such as"),
+        ("KEYS", "https://models.example:443=", "expected one such as"),
+        ("CALL_S", "0", "above 0"),
+        ("CALLS", "-1", "above 0"),
+    ],
+)
+def test_upstreams_that_are_refused(tmp_path: Path, name: str, value: str, said: str) -> None:
+    environ = {"MAAS_HOME": str(tmp_path), f"MAAS_UPSTREAM_{name}": value}
+    with pytest.raises(SettingsError, match=said) as caught:
+        load_settings({}, environ)
+    assert "secret" not in str(caught.value)

@@ -47,6 +47,10 @@ class Deployments(Protocol):
         """Says that the registry has changed. Thread-safe; returns at once."""
         ...
 
+    def retry(self, name: str) -> None:
+        """Lets the versions of a model that failed to load be tried again."""
+        ...
+
     async def settled(self, servable: ServableId, timeout_s: float) -> None:
         """Waits until a version is AVAILABLE and every ingress has acknowledged it.
 

@@ -7,6 +7,7 @@ import msgspec
 from maas.admin.deployments import Deployments
 from maas.core.identity import ServableId
 from maas.core.records import ModelRecord, Page, VersionRecord
+from maas.serving.planning import UNLOADED
 
 
 def live_version(record: VersionRecord, deployments: Deployments) -> VersionRecord:
@@ -29,6 +30,8 @@ def live_model(record: ModelRecord, deployments: Deployments) -> ModelRecord:
     wanted = by_number.get(record.default_version or 0)
     shown = by_number.get(serving or 0, wanted)
     record = msgspec.structs.replace(record, serving_version=serving, versions=versions)
+    if record.unloaded:
+        return msgspec.structs.replace(record, reason=UNLOADED)
     if shown is None:
         nothing = (
             "no version is promoted: maas deploy NAME --traffic VERSION=100" if versions else ""

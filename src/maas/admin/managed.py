@@ -14,6 +14,7 @@ from maas.core.states import ServableState
 from maas.serving.controlserver import ControlServer
 from maas.serving.manager import Manager
 from maas.serving.messages import Want
+from maas.serving.planning import UNLOADED
 from maas.serving.versions import VersionEntry
 from maas.telemetry.logfiles import LogFolder, LogLine
 
@@ -64,11 +65,19 @@ class ManagedDeployments:
         """Says that the registry has changed. Thread-safe."""
         self._loop.call_soon_threadsafe(self._manager.registry_changed)
 
+    def retry(self, name: str) -> None:
+        """Lets the versions of a model that failed to load be tried again."""
+        for servable, entry in self._manager.versions.items():
+            if servable.name == name and entry.failed:
+                entry.failed = False
+                entry.load_crashes = 0
+
     async def settled(self, servable: ServableId, timeout_s: float) -> None:
         """Waits until a version is AVAILABLE and every ingress has acknowledged it.
 
         Raises:
-            MaasError: UNAVAILABLE with the reason, if it fails to load; DEADLINE_EXCEEDED.
+            MaasError: UNAVAILABLE with the reason, if it fails to load; FAILED_PRECONDITION where
+                its model is unloaded; DEADLINE_EXCEEDED.
         """
         self._manager.registry_changed()
         look = self._manager.looks + 1
@@ -78,6 +87,11 @@ class ManagedDeployments:
             if entry is None or self._manager.looks < look:
                 return False
             _raise_if_failed(entry)
+            model = self._manager.models.get(servable.name)
+            if model is not None and model.unloaded:
+                raise MaasError(
+                    ErrorKind.FAILED_PRECONDITION, f"{servable.name} is unloaded: {UNLOADED}"
+                )
             if entry.state is ServableState.END:
                 # Neither the default nor an alias: it is loaded because it is asked for.
                 self._manager.on_want(Want(servable.name, servable.version))

@@ -7,15 +7,20 @@ import shutil
 import stat
 import sys
 import sysconfig
+from collections.abc import Sequence
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from msgspec import Struct
 
 from maas.cli import ports
 from maas.settings import is_loopback
+
+if TYPE_CHECKING:
+    from maas.runtimes.onnx_gpu import OnnxCudaRuntime
 
 LOW_DISK = 2_000_000_000
 NO_DISK = 200_000_000
@@ -38,6 +43,7 @@ EXTRAS = (
         "Keras models and SavedModels cannot be published",
     ),
     Extra("openvino", ("openvino",), "ONNX Runtime serves what is lowered, alone"),
+    Extra("grpc", ("grpc",), "upstreams are called over REST alone"),
     Extra("bench", ("matplotlib",), "maas bench draws no pictures"),
 )
 """The first is what most people want; without the others nothing is wrong."""
@@ -108,6 +114,25 @@ def check_extras() -> list[Check]:
         else:
             checks.append(Check(extra.name, Status.OK, "installed"))
     return checks
+
+
+def check_gpu(runtimes: Sequence[OnnxCudaRuntime] | None = None) -> Check:
+    """Whether models can be computed on a GPU; without one nothing is wrong.
+
+    Args:
+        runtimes: that compute on a GPU, each with what it lacks; the built-in ones where None.
+    """
+    from maas.runtimes.onnx_gpu import OnnxCudaRuntime, OnnxTensorRTRuntime
+
+    found = (OnnxCudaRuntime(), OnnxTensorRTRuntime()) if runtimes is None else runtimes
+    missing = {runtime.name: runtime.lacking() for runtime in found}
+    usable = [name for name, reason in missing.items() if not reason]
+    if usable:
+        return Check("gpu", Status.OK, f"engines {', '.join(usable)} are raced at publish")
+    if not any(runtime.has_driver() for runtime in found):
+        return Check("gpu", Status.OK, "no NVIDIA driver found: models run on the processor")
+    what, _, cure = next(iter(missing.values())).partition(": ")
+    return Check("gpu", Status.WARN, f"NVIDIA's driver is there, but {what}", cure)
 
 
 def check_home(home: Path) -> Check:
@@ -190,6 +215,28 @@ def check_models(url: str | None, key: str | None) -> list[Check]:
             detail = f"its process died, restarts: {process.restarts} ({process.reason})"
             checks.append(Check(name, Status.WARN, detail, f"maas logs {name}"))
     return checks
+
+
+def check_imports(url: str | None, key: str | None) -> list[Check]:
+    """What was refused of the folder that the server watches; nothing where none does."""
+    from maas.client import Client
+    from maas.core.errors import MaasError
+
+    with Client(url, key, timeout_s=5) as client:
+        try:
+            found = client.imports()
+        except MaasError:
+            return []
+    return [
+        Check(
+            f"{one.model}:{one.version}" if one.version is not None else one.model or one.folder,
+            Status.WARN,
+            f"{one.folder}: {one.reason}",
+            "change what is in the folder; it is tried again then",
+        )
+        for one in found
+        if one.state == "refused"
+    ]
 
 
 def _check_port(url: str, reason: str) -> Check:

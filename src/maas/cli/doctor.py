@@ -25,10 +25,12 @@ def doctor(url: options.Url = None, key: options.Key = None, json: options.Json 
         checks.check_libpython(),
         checks.check_front(),
         *checks.check_extras(),
+        checks.check_gpu(),
         checks.check_home(home),
         checks.check_owner_key(home),
         checks.check_server(url, key),
         *checks.check_models(url, key),
+        *checks.check_imports(url, key),
     ]
     if json:
         print_json(found)

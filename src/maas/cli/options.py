@@ -75,6 +75,47 @@ NoPromote = Annotated[
     typer.Option("--no-promote", help="Leave unversioned calls with the version they have."),
 ]
 
+ModelRepository = Annotated[
+    str | None,
+    typer.Option(
+        "--model-repository",
+        metavar="DIR",
+        help="Watch a Triton model repository: DIR/NAME/1/, DIR/NAME/2/ …",
+    ),
+]
+ModelBasePath = Annotated[
+    str | None,
+    typer.Option(
+        "--model-base-path",
+        "--model_base_path",
+        metavar="DIR",
+        help="Watch the versions of one model, as TensorFlow Serving: DIR/1/, DIR/2/ …",
+    ),
+]
+ModelName = Annotated[
+    str | None,
+    typer.Option("--model-name", "--model_name", help="The model's name in --model-base-path."),
+]
+ModelConfigFile = Annotated[
+    str | None,
+    typer.Option(
+        "--model-config-file",
+        "--model_config_file",
+        metavar="FILE",
+        help="Watch the models that a TensorFlow Serving models.config names.",
+    ),
+]
+PollSeconds = Annotated[
+    float | None,
+    typer.Option(
+        "--repository-poll-secs",
+        "--file-system-poll-wait-seconds",
+        "--file_system_poll_wait_seconds",
+        metavar="SECONDS",
+        help="How often to look at what is watched; 2. 0 looks once.",
+    ),
+]
+
 
 def connect(url: str | None, key: str | None) -> Client:
     """Makes the client that a command talks through."""

@@ -1,4 +1,4 @@
-"""`maas publish`: a file or folder becomes a version."""
+"""`maas publish`: a file, a folder or a URL becomes a version."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ def register(app: typer.Typer) -> None:
 
 
 def publish(
-    paths: Annotated[list[str], typer.Argument(metavar="PATH", help="Files or folders.")],
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH", help="Files, folders, upstreams' URLs.")
+    ],
     name: options.PublishName = None,
     alias: options.Alias = None,
     description: options.Description = "",
@@ -47,7 +49,7 @@ def publish(
     key_file: Annotated[str | None, typer.Option("--key-file", hidden=True)] = None,
     wait_ready: Annotated[bool, typer.Option("--wait-ready", hidden=True)] = False,
 ) -> None:
-    """Publish a file or folder: check, prove, serve it."""
+    """Publish a file, a folder or another server's model: check, prove, serve it."""
     from maas.client.arguments import publish_options, published
 
     named = name_models(paths, name)
@@ -89,20 +91,27 @@ def publish(
 def name_models(paths: Sequence[str], name: str | None) -> list[tuple[str, str]]:
     """Pairs each path with the name it is published under: `--name`, else its own without ending.
 
+    A URL's own name is that of the model there.
+
     Raises:
         MaasError: INVALID_ARGUMENT for a path that is not there, one name for several paths, two
             paths of one name, or a name that a model cannot have.
     """
     from maas.core.identity import check_publish_name
+    from maas.core.upstreams import looks_like_upstream, parse_upstream
 
     if name is not None and len(paths) > 1:
         raise invalid("--name goes with one PATH; several are named after their files")
     named: dict[str, str] = {}
     for path in paths:
-        full = Path(path).expanduser()
-        if not full.exists():
-            raise invalid(f"{path}: no such file or folder")
-        model = check_publish_name(name if name is not None else full.resolve().stem)
+        if looks_like_upstream(path):
+            stem = parse_upstream(path).model
+        else:
+            full = Path(path).expanduser()
+            if not full.exists():
+                raise invalid(f"{path}: no such file or folder")
+            stem = full.resolve().stem
+        model = check_publish_name(name if name is not None else stem)
         if model in named:
             raise invalid(f"{path} and {named[model]} would both be called {model!r}")
         named[model] = path

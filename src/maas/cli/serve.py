@@ -15,7 +15,9 @@ import typer
 
 from maas.cli import options
 from maas.cli.publish import name_models
+from maas.cli.watching import check_watched
 from maas.core.errors import invalid
+from maas.core.upstreams import looks_like_upstream
 from maas.settings import ServerSettings, Settings, SettingsError, load_settings, local_url
 
 
@@ -71,6 +73,11 @@ def serve(
         ),
     ] = None,
     workers: Annotated[int, typer.Option("--workers", help="Ingress processes; 1.")] = 1,
+    model_repository: options.ModelRepository = None,
+    model_base_path: options.ModelBasePath = None,
+    model_name: options.ModelName = None,
+    model_config_file: options.ModelConfigFile = None,
+    poll: options.PollSeconds = None,
     name: options.PublishName = None,
     alias: options.Alias = None,
     description: options.Description = "",
@@ -84,7 +91,11 @@ def serve(
     engine: options.Engine = "",
     no_promote: options.NoPromote = False,
 ) -> None:
-    """Serve models on one port; publish the PATHs first, if any."""
+    """Serve models on one port; publish the PATHs first, if any.
+
+    With --model-repository, --model-base-path or --model-config-file a folder is watched as
+    Triton and TensorFlow Serving watch theirs: maas serve --model-repository models/
+    """
     if workers != 1:
         raise invalid("--workers: more than one ingress is not built yet; leave it at 1")
     flags: dict[str, dict[str, object]] = {
@@ -97,8 +108,17 @@ def serve(
         },
         "paths": {"home": home},
         "keys": {"owner_file": _absolute(owner_key_file)},
+        "imports": {
+            "repository": model_repository,
+            "base_path": model_base_path,
+            "model_name": model_name,
+            "config_file": model_config_file,
+            "poll_s": poll,
+            "trust": trust or None,
+        },
     }
     settings = load_settings(flags, os.environ, Path(config) if config else None)
+    settings = check_watched(settings)
     check_listeners(settings.server)
     after: list[str] = shlex.split(then) if then else []
     if paths and after:
@@ -202,7 +222,8 @@ def publish_command(paths: Sequence[str], flags: Sequence[str], settings: Settin
     if not settings.keys.owner:
         file = settings.keys.owner_file or str(Path(settings.paths.home) / "owner.key")
         command += ["--key-file", file]
-    return [*command, "--", *(str(Path(path).expanduser().resolve()) for path in paths)]
+    whole = (p if looks_like_upstream(p) else str(Path(p).expanduser().resolve()) for p in paths)
+    return [*command, "--", *whole]
 
 
 def write(settings: Settings) -> Path:

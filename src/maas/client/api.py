@@ -12,6 +12,7 @@ from maas.core.errors import invalid
 from maas.core.records import (
     AliasRequest,
     DeploymentRequest,
+    ImportRecord,
     KeyRecord,
     KeyRequest,
     ModelRecord,
@@ -30,6 +31,10 @@ PAGE_MODELS = "200"
 
 class _Processes(Struct):
     processes: list[ProcessRecord]
+
+
+class _Imports(Struct):
+    imports: list[ImportRecord]
 
 
 class _Keys(Struct):
@@ -109,6 +114,12 @@ def processes() -> Call[list[ProcessRecord]]:
     """`GET /api/processes`."""
     read = reader(_Processes)
     return Call("GET", "/api/processes", lambda body: read(body).processes)
+
+
+def imports() -> Call[list[ImportRecord]]:
+    """`GET /api/imports`."""
+    read = reader(_Imports)
+    return Call("GET", "/api/imports", lambda body: read(body).imports)
 
 
 def create_key(name: str, role: str) -> Call[NewKey]:

@@ -28,6 +28,7 @@ from maas.client.objects import packed
 from maas.client.upload import Upload
 from maas.core.errors import MaasError
 from maas.core.records import (
+    ImportRecord,
     KeyRecord,
     ModelRecord,
     NewKey,
@@ -246,6 +247,10 @@ class AsyncClient:
     async def processes(self) -> list[ProcessRecord]:
         """Lists the server's processes."""
         return await self._send(api.processes())
+
+    async def imports(self) -> list[ImportRecord]:
+        """Lists what the server found in the folder that it watches, and what came of it."""
+        return await self._send(api.imports())
 
     async def logs(
         self, name: str | None = None, *, lines: int = 200, follow: bool = False

@@ -7,9 +7,11 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import msgspec
 from msgspec import Struct
 
 from maas.core.errors import invalid
+from maas.core.upstreams import parse_upstream
 
 CHUNK = 1 << 18
 SOURCE_SUFFIXES = (".pyc", ".pyo")
@@ -63,6 +65,16 @@ def model_files(root: Path) -> list[Member]:
     name = root.resolve().name
     top = f"model/{name}/" if name and len(found) > 1 else "model/"
     return [one_file(path, top + inside) for path, inside in found]
+
+
+def upstream_file(url: str) -> Member:
+    """The file that says where another server serves the model.
+
+    Raises:
+        MaasError: INVALID_ARGUMENT for a URL that cannot be read.
+    """
+    data = msgspec.json.encode({"upstream": parse_upstream(url).url})
+    return Member("model/upstream.json", len(data), data=data)
 
 
 def code_files(sources: Iterable[str | os.PathLike[str]]) -> list[Member]:

@@ -122,14 +122,14 @@ def encode_request(
     """Writes an inference request; NaN and infinities as JavaScript's bare tokens.
 
     Raises:
-        MaasError: INVALID_ARGUMENT for an output there is not; UNIMPLEMENTED for FP16, which the
-            protocol has no JSON form for.
+        MaasError: INVALID_ARGUMENT for an output there is not; UNIMPLEMENTED for FP16 and BF16,
+            which the protocol has no JSON form for.
     """
     for spec in (*known.inputs, *known.outputs):
-        if spec.dtype is DType.FP16:
+        if spec.dtype in (DType.FP16, DType.BF16):
             raise MaasError(
                 ErrorKind.UNIMPLEMENTED,
-                f"{spec.name!r} is FP16, which this protocol has no JSON form for; call "
+                f"{spec.name!r} is {spec.dtype}, which this protocol has no JSON form for; call "
                 "POST /NAME/predict instead",
             )
     request: dict[str, Any] = {

@@ -27,6 +27,7 @@ from maas.client.objects import packed
 from maas.client.upload import Upload
 from maas.core.errors import MaasError
 from maas.core.records import (
+    ImportRecord,
     KeyRecord,
     ModelRecord,
     NewKey,
@@ -243,6 +244,10 @@ class Client:
     def processes(self) -> list[ProcessRecord]:
         """Lists the server's processes."""
         return self._send(api.processes())
+
+    def imports(self) -> list[ImportRecord]:
+        """Lists what the server found in the folder that it watches, and what came of it."""
+        return self._send(api.imports())
 
     def logs(
         self, name: str | None = None, *, lines: int = 200, follow: bool = False

@@ -12,11 +12,12 @@ import numpy as np
 from msgspec import Struct
 
 from maas.client.call import segment
-from maas.client.files import Member, code_files, model_files, one_file
+from maas.client.files import Member, code_files, model_files, one_file, upstream_file
 from maas.client.sample import sample_file
 from maas.core.errors import invalid
 from maas.core.identity import check_publish_name
 from maas.core.records import OperationEvent, PublishOptions
+from maas.core.upstreams import looks_like_upstream
 
 BLOCK = tarfile.BLOCKSIZE
 
@@ -66,7 +67,7 @@ def prepare(
     """Looks at the files and builds the request; nothing is read but their sizes.
 
     Args:
-        source: the model's file or folder.
+        source: the model's file or folder, or an upstream's URL.
         name: the model's name.
         options: what the publisher says about the version.
         sample: None, a file, or rows as `sample_file` takes them.
@@ -84,15 +85,21 @@ def prepare(
             "code travels only with a model that is trusted; add --trust (trust=True in Python) "
             "if you know where it comes from: it runs in the server's sandbox"
         )
-    root = Path(source).expanduser()
-    members = model_files(root)
+    url = os.fspath(source)
+    if looks_like_upstream(url):
+        members = [upstream_file(url)]
+        single = True
+    else:
+        root = Path(source).expanduser()
+        members = model_files(root)
+        single = root.is_file()
     extra = ([] if sample is None else [sample_file(sample)]) + (
         [] if card is None else [one_file(Path(card).expanduser(), "card/README.md")]
     )
     extra += code_files(code)
-    if root.is_file() and not extra:
+    if single and not extra:
         (member,) = members
-        query = (("filename", root.name), *params)
+        query = (("filename", member.name.removeprefix("model/")), *params)
         return Upload(path, query, "application/octet-stream", (member,), member.size)
     every = (*members, *extra)
     size = sum(len(_header(m)) + m.size + (-m.size % BLOCK) for m in every) + 2 * BLOCK

@@ -182,6 +182,8 @@ def to_array(spec: TensorSpec, values: Any) -> np.ndarray:
         array = _numbers(spec, array)
     if array.size == 0:
         return array.astype(spec.dtype.numpy)
+    if array.dtype == DType.BF16.numpy:
+        array = array.astype(np.float32)
     if array.dtype.kind not in "biuf":
         raise _wrong(spec, "text" if array.dtype.kind in "USOT" else str(array.dtype))
     if spec.dtype is DType.BOOL:
@@ -259,9 +261,9 @@ def _integers(spec: TensorSpec, array: np.ndarray) -> np.ndarray:
 def _check_range(spec: TensorSpec, array: np.ndarray) -> None:
     if array.dtype.itemsize <= spec.dtype.numpy.itemsize:
         return
-    largest = np.finfo(spec.dtype.numpy).max
+    largest = spec.dtype.largest
     if np.abs(array[np.isfinite(array)]).max(initial=0) > largest:
-        raise _wrong(spec, f"numbers beyond {largest}")
+        raise _wrong(spec, f"numbers beyond {largest:.8g}")
 
 
 def _one_rank_short(spec: TensorSpec, array: np.ndarray) -> bool:

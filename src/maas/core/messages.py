@@ -37,7 +37,9 @@ class CallContext(Struct, frozen=True, gc=False):
         deadline: absolute CLOCK_MONOTONIC seconds after which nobody waits for the answer.
         dialect: the protocol it came in, for the metrics.
         priority: which of the waiting calls goes first: 1 is the highest, then 2, …; 0 where the
-            caller said nothing.
+            caller said nothing, which is in the middle: `priority_rank`.
+        caller: what the wire knows the caller by; it is asked whether a caller that waits for long
+            is still there. None where nobody can say.
     """
 
     request_id: str
@@ -45,6 +47,16 @@ class CallContext(Struct, frozen=True, gc=False):
     deadline: float
     dialect: str
     priority: int = 0
+    caller: object = None
+
+
+def priority_rank(priority: int) -> int:
+    """What waiting calls are ordered by, lowest first; those of one rank go as they came.
+
+    1 goes before 2, and so on. A call without a priority (0) counts as 2³¹: after those that ask
+    for a place in front, before those that say they can wait (2³¹ + 1 and more).
+    """
+    return priority or 1 << 31
 
 
 class ModelView(Struct, frozen=True, gc=False):

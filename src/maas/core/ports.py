@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -49,7 +49,12 @@ class Device(Struct, frozen=True):
 
 
 class Servable(Protocol):
-    """A loaded version. Synchronous: the host owns the thread, and calls it from one at a time."""
+    """A loaded version. Synchronous: the host owns the thread, and calls it from one at a time.
+
+    One that waits for something else than this machine's processor may have an attribute
+    `concurrency`: it is called from so many threads at once. One whose work another server does has
+    `remote`, which is true: it is loaded without being called, since that server may be away.
+    """
 
     @property
     def signatures(self) -> Mapping[str, Signature]:
@@ -91,6 +96,24 @@ class Runtime(Protocol):
 
         Raises:
             MaasError: FAILED_PRECONDITION with the reason, where it cannot be loaded.
+        """
+        ...
+
+
+@runtime_checkable
+class Accelerated(Protocol):
+    """What a runtime has besides that needs more than its package: a device and its driver.
+
+    Attributes:
+        device: what it computes on, such as `cuda`. Its memory is not measured.
+    """
+
+    device: str
+
+    def lacking(self) -> str:
+        """What is not there, and how to get it; empty where it can serve.
+
+        Asked wherever engines are chosen among, so it opens nothing.
         """
         ...
 

@@ -64,6 +64,7 @@ UInt64 = ElementType(DType.UINT64)
 Float16 = ElementType(DType.FP16)
 Float32 = ElementType(DType.FP32)
 Float64 = ElementType(DType.FP64)
+BFloat16 = ElementType(DType.BF16)
 Text = ElementType(DType.BYTES)
 
 

@@ -35,6 +35,8 @@ class PublishOptions(Struct, frozen=True, omit_defaults=True):
         promote: move unversioned traffic to the version once it is loaded and warm.
         trust: open a format that can carry code, in the sandbox.
         engine: the runtime that is to serve it; empty for the fastest that agrees.
+        version: the number it is to have, for a folder that is imported with its own; None for
+            the next one.
     """
 
     alias: tuple[str, ...] = ()
@@ -45,6 +47,7 @@ class PublishOptions(Struct, frozen=True, omit_defaults=True):
     promote: bool = True
     trust: bool = False
     engine: str = ""
+    version: int | None = None
 
 
 class EngineTiming(Struct, frozen=True):
@@ -168,6 +171,7 @@ class ModelRecord(Struct, frozen=True):
         aliases: alias → version.
         versions: newest first.
         state: of the version that serves, else of the one that should.
+        unloaded: it was taken off the memory by hand, and stays so until it is loaded again.
     """
 
     name: str
@@ -179,6 +183,7 @@ class ModelRecord(Struct, frozen=True):
     versions: tuple[VersionRecord, ...]
     state: ServableState = ServableState.END
     reason: str = ""
+    unloaded: bool = False
 
 
 class Page(Struct, frozen=True):
@@ -230,6 +235,24 @@ class Operation(Struct, frozen=True):
     version: VersionRecord | None = None
     created: bool = False
     error: ErrorBody | None = None
+
+
+class ImportRecord(Struct, frozen=True):
+    """One thing found in a watched folder of models.
+
+    Args:
+        model: the model; empty for what could not be told to belong to one.
+        folder: the name of the folder or file, without where it lies.
+        version: its number; None where it has none.
+        state: `waiting`, `importing`, `imported` or `refused`.
+        reason: why it waits or was refused; empty when all is well.
+    """
+
+    model: str
+    folder: str
+    version: int | None
+    state: str
+    reason: str = ""
 
 
 class ProcessRecord(Struct, frozen=True):

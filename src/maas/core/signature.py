@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from msgspec import Struct
@@ -27,12 +28,15 @@ class Signature(Struct, frozen=True, dict=True):
         outputs: at least one.
         batched: proven at publish: rows run together equal rows run apart. Then the first axis
             of every input and output is the batch axis.
+        method: what a SavedModel says this signature is for. `classify` and `regress` take
+            serialised `tf.Example`s in their only input.
     """
 
     name: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     batched: bool
+    method: Literal["predict", "classify", "regress"] = "predict"
 
     @cached_property
     def by_name(self) -> dict[str, TensorSpec]:

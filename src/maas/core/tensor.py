@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Self
 
+import ml_dtypes
 import numpy as np
 from msgspec import Struct
 
@@ -26,6 +27,8 @@ class DType(StrEnum):
     """Whether elements are signed or unsigned integers."""
     is_float: bool
     """Whether elements are floating-point numbers."""
+    largest: float
+    """The largest finite number of a floating-point type; of others 0."""
 
     BOOL = "BOOL", "?"
     UINT8 = "UINT8", "u1"
@@ -39,16 +42,20 @@ class DType(StrEnum):
     FP16 = "FP16", "f2"
     FP32 = "FP32", "f4"
     FP64 = "FP64", "f8"
+    BF16 = "BF16", ml_dtypes.bfloat16
     BYTES = "BYTES", "O"
 
-    def __new__(cls, value: str, numpy: str) -> Self:
+    def __new__(cls, value: str, numpy: str | type) -> Self:
         """Makes a member whose value is its name."""
         member = str.__new__(cls, value)
         member._value_ = value
         member.text = value
         member.numpy = np.dtype(numpy)
         member.is_integer = member.numpy.kind in "iu"
-        member.is_float = member.numpy.kind == "f"
+        # NumPy has no bfloat16 of its own: the kind of ml_dtypes' is V.
+        member.is_float = member.numpy.kind in "fV"
+        limits = ml_dtypes.finfo(member.numpy) if member.is_float else None  # type: ignore[no-untyped-call]
+        member.largest = 0.0 if limits is None else float(limits.max)
         return member
 
     # Enum's own hash is a Python function; members are looked up for every tensor of every call.

@@ -42,13 +42,13 @@ class Meter:
         try:
             reply = await self._engine.infer(call)
         except MaasError as error:
-            self._failed(call, error.kind)
+            self._failed(call, error.kind, started)
             raise
         except asyncio.CancelledError:
-            self._failed(call, ErrorKind.CANCELLED)
+            self._failed(call, ErrorKind.CANCELLED, started)
             raise
         except Exception:
-            self._failed(call, ErrorKind.INTERNAL)
+            self._failed(call, ErrorKind.INTERNAL, started)
             raise
         servable = call.servable
         key = (servable.name, servable.version, call.context.dialect)
@@ -66,7 +66,9 @@ class Meter:
         seconds.observe(self._clock() - started)
         return reply
 
-    def _failed(self, call: InferCall, kind: ErrorKind) -> None:
+    def _failed(self, call: InferCall, kind: ErrorKind, started: float) -> None:
         servable = call.servable
-        labels = (servable.name, str(servable.version), call.context.dialect, kind.value)
-        self._metrics.counter("maas_calls_total", labels).add(1)
+        labels = (servable.name, str(servable.version), call.context.dialect)
+        self._metrics.counter("maas_calls_total", (*labels, kind.value)).add(1)
+        seconds = self._metrics.histogram("maas_call_failed_seconds", labels)
+        seconds.observe(self._clock() - started)

@@ -9,10 +9,12 @@ model's libraries print goes to stderr.
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import BinaryIO, TypeVar
 
 import msgspec
@@ -32,6 +34,25 @@ from maas.sandbox import Confinement, confine, denial
 
 OPEN_FILES = 256
 Outcome = TypeVar("Outcome")
+Examine = Callable[[Job, Emit], Finding]
+EXAMINERS: Mapping[str, str] = MappingProxyType(
+    {
+        "keras": "maas.publish.keras_examine:examine_keras",
+        "keras-h5": "maas.publish.keras_examine:examine_keras",
+        "lightgbm": "maas.publish.boosters_examine:examine_lightgbm",
+        "mlflow": "maas.publish.mlflow_examine:examine_mlflow",
+        "onnx": "maas.publish.onnx_examine:examine_onnx",
+        "pickle": "maas.publish.pickle_examine:examine_pickle",
+        "pt2": "maas.publish.torch_examine:examine_pt2",
+        "python": "maas.publish.python_examine:examine_python",
+        "savedmodel": "maas.publish.savedmodel_examine:examine_savedmodel",
+        "skops": "maas.publish.sklearn_examine:examine_skops",
+        "torchscript": "maas.publish.torch_examine:examine_torchscript",
+        "triton": "maas.publish.triton_examine:examine_triton",
+        "xgboost": "maas.publish.boosters_examine:examine_xgboost",
+    }
+)
+"""What examines each format of `Detected`, as `module:function`; imported when its turn comes."""
 
 
 def main() -> int:
@@ -50,31 +71,9 @@ def examine(job: Job, emit: Emit) -> Finding:
     Raises:
         MaasError: one sentence that says what is wrong with it.
     """
-    if job.format == "onnx":
-        from maas.publish.onnx_examine import examine_onnx
-
-        return examine_onnx(job, emit)
-    if job.format == "python":
-        from maas.publish.python_examine import examine_python
-
-        return examine_python(job, emit)
-    if job.format == "pickle":
-        from maas.publish.pickle_examine import examine_pickle
-
-        return examine_pickle(job, emit)
-    if job.format in ("keras", "keras-h5"):
-        from maas.publish.keras_examine import examine_keras
-
-        return examine_keras(job, emit)
-    if job.format == "savedmodel":
-        from maas.publish.savedmodel_examine import examine_savedmodel
-
-        return examine_savedmodel(job, emit)
-    from maas.publish.sklearn_examine import examine_skops
-    from maas.runtimes.skops_types import require_sklearn
-
-    require_sklearn()
-    return examine_skops(job, emit)
+    module, function = EXAMINERS[job.format].split(":")
+    work: Examine = getattr(importlib.import_module(module), function)
+    return work(job, emit)
 
 
 def outcome_of(work: Callable[[Emit], Outcome], frames: BinaryIO) -> Outcome | Failure:

@@ -15,6 +15,8 @@ by percents. 1e-3 lies well between."""
 ATOL = 1e-5
 """Absolute tolerance, as a share of the output's largest magnitude where that is above 1: what
 float32 loses where large terms cancel."""
+HALF = 10
+"""So many times wider both are for float16, whose own steps are 1e-3 wide."""
 
 
 class Difference(Struct, frozen=True):
@@ -68,8 +70,11 @@ def compare(
         bad: np.ndarray
         if want.shape != got.shape:
             return Difference(rows, max(rows, 1), max_abs, max_rel, name)
-        if want.dtype.kind in "fc":
-            bad, largest, relative = _numbers(want.astype(np.float64), got.astype(np.float64))
+        if want.dtype.kind in "fcV":
+            wider = HALF if want.dtype == np.float16 else 1
+            bad, largest, relative = _numbers(
+                want.astype(np.float64), got.astype(np.float64), wider
+            )
             max_abs, max_rel = max(max_abs, largest), max(max_rel, relative)
         else:
             bad = np.not_equal(want, got)
@@ -77,7 +82,7 @@ def compare(
             bad = np.any(bad, axis=tuple(range(1, bad.ndim)))
         else:
             bad = np.full(rows, bool(bad.any()))
-        if undecided is not None and want.dtype.kind not in "fc":
+        if undecided is not None and want.dtype.kind not in "fcV":
             bad = np.logical_and(bad, ~undecided)
         if bad.sum() > most:
             most, output = int(bad.sum()), name
@@ -85,14 +90,14 @@ def compare(
     return Difference(rows, int(wrong.sum()), max_abs, max_rel, output)
 
 
-def _numbers(want: np.ndarray, got: np.ndarray) -> tuple[np.ndarray, float, float]:
+def _numbers(want: np.ndarray, got: np.ndarray, wider: int) -> tuple[np.ndarray, float, float]:
     """Which elements differ, and the largest absolute and relative difference."""
     finite = np.isfinite(want) & np.isfinite(got)
     same = finite | (want == got) | (np.isnan(want) & np.isnan(got))
     gap = np.abs(np.where(finite, want, 0) - np.where(finite, got, 0))
     size = np.abs(np.where(finite, want, 0))
-    floor = ATOL * max(1.0, float(size.max(initial=0)))
-    bad = ~same | (gap > floor + RTOL * size)
+    floor = wider * ATOL * max(1.0, float(size.max(initial=0)))
+    bad = ~same | (gap > floor + wider * RTOL * size)
     large = size > floor
     relative = float((gap[large] / size[large]).max(initial=0))
     return np.asarray(bad), float(gap.max(initial=0)), relative
@@ -101,7 +106,7 @@ def _numbers(want: np.ndarray, got: np.ndarray) -> tuple[np.ndarray, float, floa
 def distinct_answers(answers: Tensors) -> int:
     """How many different answers there are: of the first output, numbers to 4 digits."""
     first = next(iter(answers.values()))
-    if first.dtype.kind in "fc":
+    if first.dtype.kind in "fcV":
         first = np.nan_to_num(first.astype(np.float64))
         places = 3 - np.floor(np.log10(np.maximum(np.abs(first), 1e-300)))
         unit = np.power(10.0, np.clip(-places, -290, 290))

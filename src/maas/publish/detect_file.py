@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import re
 import zipfile
 from pathlib import Path
 
@@ -20,8 +21,9 @@ from maas.publish.protobuf import MalformedError, fields
 
 ACCEPTED = (
     "accepted are ONNX (.onnx, or a folder with its external data), skops (.skops), Keras "
-    "(.keras), a TensorFlow SavedModel folder; and with --trust pickles and joblib files, Keras "
-    ".h5, and Python files or packages with a maas.PythonModel"
+    "(.keras), XGBoost (.json, .ubj), LightGBM (.txt), PyTorch programs (.pt2), a TensorFlow "
+    "SavedModel, MLflow or Triton model folder; and with --trust pickles and joblib files, Keras "
+    ".h5, TorchScript, and Python files or packages with a maas.PythonModel"
 )
 PICKLE = (
     "is a pickle, which can run any code when it is opened; "
@@ -37,11 +39,28 @@ PLAIN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """What is unpacked no further than it is read; of bzip2 and LZMA one block may be gigabytes."""
 
 
+XGBOOST = re.compile(
+    rb"""\s*\{\s*"(learner"\s*:\s*\{\s*"|version"\s*:\s*\[\s*\d)"""
+    rb"""|\{(L\x00{7}|l\x00{3}|I\x00|[iU])\x07(learner\{|version\[)"""
+)
+"""How a booster begins in JSON and in UBJSON."""
+XGBOOST_BINARY = re.compile(
+    rb"(binf)?.{16,300}?[\x08-\x30]\x00{7}(binary|multi|reg|rank|count|survival):[a-z]", re.DOTALL
+)
+"""How one begins that XGBoost before 3.1 saved in its binary format: an objective by its length."""
+LIGHTGBM = re.compile(rb"tree\r?\nversion=v\d")
+EXPORT = (
+    "torch.export.save(torch.export.export(model.eval(), (example,)), 'model.pt2') and publish that"
+)
+_UPSTREAM = re.compile(r'\s*\{\s*"upstream"\s*:')
+
+
 class Detected(Struct, frozen=True):
     """What was recognised.
 
     Args:
-        format: `onnx`, `skops`, `pickle`, `keras`, `keras-h5`, `savedmodel` or `python`.
+        format: `onnx`, `skops`, `pickle`, `keras`, `keras-h5`, `savedmodel`, `xgboost`, `lightgbm`,
+            `pt2`, `torchscript`, `python`, `upstream`, or the folder's own.
         entry: the file to open; in a folder, relative to it. Empty where the folder is the model.
     """
 
@@ -74,7 +93,11 @@ def detect_file(path: Path, label: str, trust: bool) -> str:
         raise invalid(f"{label} is empty; {ACCEPTED}")
     head = head_of(path)
     if head[:2] == b"PK":
-        return _detect_zip(path, label)
+        return _detect_zip(path, label, trust)
+    if XGBOOST.match(head):
+        return "xgboost"
+    if LIGHTGBM.match(head):
+        return "lightgbm"
     if head.startswith(HDF5):
         if not trust:
             raise invalid(
@@ -104,6 +127,11 @@ def detect_file(path: Path, label: str, trust: bool) -> str:
     text = _as_text(head)
     if text is not None:
         return _detect_text(path, text, label, trust)
+    if XGBOOST_BINARY.match(head):
+        raise invalid(
+            f"{label} is a booster in the binary format of XGBoost before 3.1; load it with that "
+            "version, save it with booster.save_model('model.json') and publish that"
+        )
     return _detect_protobuf(path, size, label)
 
 
@@ -119,6 +147,8 @@ _MARKS = (
 
 
 def _detect_text(path: Path, text: str, label: str, trust: bool) -> str:
+    if _UPSTREAM.match(text):
+        return "upstream"
     source = read_source(path)
     if looks_like_model(source):
         if not trust:
@@ -150,10 +180,10 @@ class _Archive(io.FileIO):
         return super().read(LONGEST_LIST if size is None or size < 0 else size) or b""
 
 
-def _detect_zip(path: Path, label: str) -> str:
+def _detect_zip(path: Path, label: str, trust: bool) -> str:
     try:
         with _Archive(path) as file, zipfile.ZipFile(file) as archive:
-            return _detect_members(archive, label)
+            return _detect_members(archive, label, trust)
     except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, OSError):
         raise invalid(
             f"{label} begins like a zip archive (skops is one) but is cut off or damaged; "
@@ -161,11 +191,12 @@ def _detect_zip(path: Path, label: str) -> str:
         ) from None
 
 
-def _detect_members(archive: zipfile.ZipFile, label: str) -> str:
+def _detect_members(archive: zipfile.ZipFile, label: str, trust: bool) -> str:
     names = archive.namelist()
     leaves = {name.rsplit("/", 1)[-1] for name in names}
-    if leaves & {"data.pkl", "constants.pkl"}:
-        raise invalid(f"{label} looks like a PyTorch checkpoint: it {PICKLE}")
+    torch = _detect_torch(names, leaves, label, trust)
+    if torch:
+        return torch
     if "schema.json" in names:
         return "skops"
     if {"metadata.json", "config.json"} & set(names) and "model.weights.h5" in names:
@@ -187,6 +218,30 @@ def _detect_members(archive: zipfile.ZipFile, label: str) -> str:
     if names and all(name.endswith(".npy") for name in names):
         raise invalid(f"{label} holds NumPy arrays, not a model; {ACCEPTED}")
     raise invalid(f"{label} is a zip archive without skops's schema.json; {ACCEPTED}")
+
+
+def _detect_torch(names: list[str], leaves: set[str], label: str, trust: bool) -> str:
+    """The format of an archive of PyTorch's; empty where it is none."""
+    inner = {name.partition("/")[2] for name in names}
+    if "archive_format" in inner and any(name.startswith("models/") for name in inner):
+        return "pt2"
+    if leaves & {"serialized_exported_program.json"}:
+        raise invalid(
+            f"{label} is a program exported by PyTorch 2.7 or older; export it again with a newer "
+            f"one: {EXPORT}"
+        )
+    if "constants.pkl" in inner and any(name.startswith("code/") for name in inner):
+        if not trust:
+            raise invalid(
+                f"{label} is TorchScript, which is code; export the model with {EXPORT}, {TRUSTED}"
+            )
+        return "torchscript"
+    if leaves & {"data.pkl", "constants.pkl"}:
+        raise invalid(
+            f"{label} looks like a PyTorch checkpoint (weights, or a pickled module): it is a "
+            f"pickle, which can run any code when it is opened; export the model with {EXPORT}"
+        )
+    return ""
 
 
 def _as_text(head: bytes) -> str | None:

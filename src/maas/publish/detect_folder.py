@@ -1,8 +1,13 @@
-"""Says what a published folder is: a SavedModel, ONNX with its data, a Python package."""
+"""Says what a published folder is: a SavedModel, ONNX with its data, a Python package.
+
+Folders made for other servers are told by their marks alone: an MLflow model by its `MLmodel`, a
+Triton model by its `config.pbtxt` or its version folders. What is in those is read in the child.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -12,6 +17,12 @@ from maas.publish.detect_python import python_entry
 from maas.publish.pickles import looks_like_pickle
 
 MOST_FILES = 10_000
+MLMODEL = "MLmodel"
+CONFIG = "config.pbtxt"
+SAVED_MODEL = "saved_model.pb"
+DEFAULT_FILES = ("model.onnx", "model.py", "model.pt", "model.savedmodel")
+"""What a version folder holds where Triton needs no `config.pbtxt`."""
+_VERSION = re.compile(r"[1-9][0-9]{0,17}")
 
 
 def detect_folder(folder: Path, label: str, trust: bool) -> Detected:
@@ -26,15 +37,27 @@ def detect_folder(folder: Path, label: str, trust: bool) -> Detected:
         if len(names) > MOST_FILES:
             raise invalid(f"{label} holds more than {MOST_FILES} files; {ACCEPTED}")
     top = {child.name for child in folder.iterdir()}
-    if "saved_model.pb" in top:
+    if SAVED_MODEL in top:
         return Detected("savedmodel", "")
-    for mark, what in (
-        ("MLmodel", "an MLflow model"),
-        ("config.pbtxt", "a Triton model repository"),
-        ("config.json", "a Hugging Face model"),
-    ):
+    for mark, format_ in ((MLMODEL, "mlflow"), (CONFIG, "triton")):
         if mark in top:
-            raise invalid(f"{label} looks like {what}, which is not served yet; {ACCEPTED}")
+            return Detected(format_, _regular(folder, mark, label))
+    versions = version_folders(folder)
+    for number in versions:
+        if any((folder / number / name).exists() for name in DEFAULT_FILES):
+            return Detected("triton", number)
+        if (folder / number / SAVED_MODEL).exists():
+            return Detected("savedmodel", _regular(folder, f"{number}/{SAVED_MODEL}", label))
+    if "config.json" in top:
+        raise invalid(
+            f"{label} looks like a Hugging Face model, which is not served yet; {ACCEPTED}"
+        )
+    several = sorted(name for name in top if (folder / name / CONFIG).is_file())
+    if several:
+        raise invalid(
+            f"{label} looks like a repository of Triton models ({', '.join(several[:4])}); publish "
+            "the folder of one model, or serve them all with maas serve --model-repository"
+        )
     candidates = [name for name in sorted(top) if name.lower().endswith(".onnx")]
     if len(candidates) > 1:
         raise invalid(
@@ -43,12 +66,68 @@ def detect_folder(folder: Path, label: str, trust: bool) -> Detected:
         )
     if not candidates:
         return _detect_code(folder, names, label, trust)
-    entry = candidates[0]
-    if not stat.S_ISREG(os.lstat(folder / entry).st_mode):
-        raise invalid(f"{entry!r} in {label} is not a regular file; {ACCEPTED}")
+    entry = _regular(folder, candidates[0], label)
     if detect_file(folder / entry, repr(entry), trust=False) != "onnx":
         raise invalid(f"{entry!r} in {label} is not ONNX; {ACCEPTED}")
     return Detected("onnx", entry)
+
+
+def version_folders(folder: Path) -> tuple[str, ...]:
+    """The names of a folder's version folders, the highest number first."""
+    with os.scandir(folder) as children:
+        found = [
+            child.name
+            for child in children
+            if _VERSION.fullmatch(child.name) and child.is_dir(follow_symlinks=False)
+        ]
+    return tuple(sorted(found, key=int, reverse=True))
+
+
+def inside(folder: Path, name: str, said_by: str) -> Path:
+    """A file or folder that some text of the model names, where that lies within its folder.
+
+    Args:
+        folder: the model's.
+        name: a relative path, as the text gives it.
+        said_by: which text, for the message.
+
+    Raises:
+        MaasError: INVALID_ARGUMENT for a path that leads out of the folder, through a link, or
+            to nothing.
+    """
+    parts = name.rstrip("/").split("/")
+    plain = name.isprintable() and "\\" not in name and not set(parts) & {"", ".", ".."}
+    if not plain or len(name) > 1024:
+        raise invalid(
+            f"{said_by} names {_shown(name)}, which is no path inside the folder; expected one "
+            "such as 'model.onnx'"
+        )
+    place = folder
+    for part in parts:
+        place = place / part
+        try:
+            mode = os.lstat(place).st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            raise invalid(
+                f"{said_by} names {_shown(name)}, which the folder does not hold; publish the "
+                "whole folder"
+            ) from None
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise invalid(
+                f"{said_by} names {_shown(name)}, which is a link or a device; expected a "
+                "regular file or folder"
+            )
+    return place
+
+
+def _shown(name: str) -> str:
+    return repr("".join(c if c.isprintable() else "?" for c in name)[:80])
+
+
+def _regular(folder: Path, entry: str, label: str) -> str:
+    if not stat.S_ISREG(os.lstat(folder / entry).st_mode):
+        raise invalid(f"{entry!r} in {label} is not a regular file; {ACCEPTED}")
+    return entry
 
 
 def _detect_code(folder: Path, names: list[str], label: str, trust: bool) -> Detected:

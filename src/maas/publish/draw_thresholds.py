@@ -7,8 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from maas.publish.booster_trees import NoTreesError, read_ensemble
+
 MOST_TREES = 200
 MOST_VALUES = 2000
+BOOSTERS = ("Booster", "XGB", "LGBM")
+"""What the names of estimators around a booster begin with."""
+ZERO = 2e-35
+"""LightGBM takes what is no further from 0 than 1e-35 for 0, and has thresholds there."""
 
 
 def threshold_rows(step: Any, width: int, n: int, rng: np.random.Generator) -> np.ndarray | None:
@@ -17,6 +23,8 @@ def threshold_rows(step: Any, width: int, n: int, rng: np.random.Generator) -> n
     Each feature's value is one of its thresholds, the next float32 on either side of it, the
     middle between two neighbours, or beyond the ends.
     """
+    if type(step).__name__.startswith(BOOSTERS):
+        return _booster_rows(step, width, n, rng)
     pools: list[list[np.ndarray]] = [[] for _ in range(width)]
     for features, thresholds in _splits(step):
         for feature in np.unique(features):
@@ -30,6 +38,28 @@ def threshold_rows(step: Any, width: int, n: int, rng: np.random.Generator) -> n
         pools[feature] = [np.append(categories, categories.max(initial=0) + 1)]
     columns = [_column(np.concatenate(pool) if pool else None, n, rng) for pool in pools]
     return np.stack(columns, axis=1)
+
+
+def _booster_rows(step: Any, width: int, n: int, rng: np.random.Generator) -> np.ndarray | None:
+    """Rows made of the thresholds and categories of XGBoost's or LightGBM's trees."""
+    try:
+        nodes = read_ensemble(step).attributes
+    except NoTreesError:
+        return None
+    features, values = np.array(nodes["nodes_featureids"]), np.array(nodes["nodes_values"])
+    modes = np.array(nodes["nodes_modes"])
+    columns = []
+    for feature in range(width):
+        mine = (features == feature) & (modes != "LEAF")
+        codes = np.unique(values[mine & (modes == "BRANCH_EQ")])
+        if len(codes):
+            columns.append(rng.choice(np.append(codes, [0.0, codes[-1] + 1]), n))
+        else:
+            # Also 0, which some trees take for a missing value.
+            columns.append(_column(np.append(values[mine], 0.0) if mine.any() else None, n, rng))
+    rows = np.stack(columns, axis=1)
+    rows[np.abs(rows) < ZERO] = 0
+    return rows
 
 
 def _splits(step: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:

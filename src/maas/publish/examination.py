@@ -10,14 +10,15 @@ import msgspec
 from msgspec import Struct
 
 from maas.core.errors import ErrorKind, MaasError
-from maas.core.ports import Artifact, Runtime
+from maas.core.ports import Accelerated, Artifact, Runtime
 from maas.core.records import PublishOptions, Report
 from maas.publish.child_process import run_child
 from maas.publish.choose import beside
 from maas.publish.detect_file import Detected
-from maas.publish.engines import ONNX, check_obeyed, racers
+from maas.publish.engines import ONNX, check_obeyed, check_trusted, racers
 from maas.publish.messages import Emit, Finding, Job, Raced, RaceJob
 from maas.publish.uploads import ARTIFACT, WORK, Upload, keep_original, size_of
+from maas.publish.upstream_examine import UPSTREAM, examine_upstream, upstream_runtime
 from maas.publish.vetting import check_signatures, vet_finding
 from maas.settings import MIB, PublishSettings
 
@@ -50,8 +51,15 @@ class Examination(Struct, frozen=True):
             MaasError: as `publish`.
         """
         job = self._job(upload)
-        said = run_child(job, self.settings, self.emit, model=self.name)
+        if self.detected.format == UPSTREAM:
+            # The sandbox has no network, and there is nothing to be opened in it.
+            said: Finding | Raced = examine_upstream(
+                job, upstream_runtime(self.runtimes), self.emit, self.settings.inspect_s
+            )
+        else:
+            said = run_child(job, self.settings, self.emit, model=self.name)
         finding = vet_finding(said, self.detected.format, self.runtimes, Path(job.artifact))
+        check_trusted(self.options.trust, finding)
         check_obeyed(self.options.engine, finding)
         if finding.format != ONNX:
             return finding
@@ -78,7 +86,7 @@ class Examination(Struct, frozen=True):
             parity=finding.parity,
             batch_note=finding.batch_note,
             timings=finding.timings,
-            warnings=finding.warnings,
+            warnings=(*finding.warnings, *_unmeasured(runtime)),
             size_bytes=size_of(folder),
             memory_bytes=runtime.estimate(artifact).memory_bytes,
             trusted=self.options.trust,
@@ -112,25 +120,33 @@ class Examination(Struct, frozen=True):
         )
 
     def _race(self, job: Job, finding: Finding) -> Finding:
-        """The finding with the engine that won; where engines other than the first crash, without.
+        """The finding with the engine that won; where engines crash, without them.
+
+        Those of a device are the first to be left out, and the first engine is never.
 
         Raises:
             MaasError: the child's own; a crash where the engine was asked for by name.
         """
         engines = racers(self.runtimes)
         asked = self.options.engine
-        try:
-            raced = self._raced(job, finding, engines)
-        except MaasError as error:
-            if len(engines) == 1 or asked not in ("", ONNX):
-                raise
-            log = logging.getLogger(__name__)
-            log.warning("%s: comparing engines failed: %s", self.name, error.message)
-            raced = self._raced(job, finding, (ONNX,))
-            left = ", ".join(engines[1:])
-            note = f"{left} was not compared, since comparing it failed: {error.message}"
-            finding = msgspec.structs.replace(finding, warnings=(*finding.warnings, note))
-        return _joined(finding, raced)
+        while True:
+            try:
+                return _joined(finding, self._raced(job, finding, engines))
+            except MaasError as error:
+                rest = self._without(engines)
+                if rest == engines or asked not in ("", *rest):
+                    raise
+                log = logging.getLogger(__name__)
+                log.warning("%s: comparing engines failed: %s", self.name, error.message)
+                left = ", ".join(engine for engine in engines if engine not in rest)
+                note = f"{left} was not compared, since comparing it failed: {error.message}"
+                finding = msgspec.structs.replace(finding, warnings=(*finding.warnings, note))
+                engines = rest
+
+    def _without(self, engines: tuple[str, ...]) -> tuple[str, ...]:
+        """The engines without those of a device; where there are none of these, the first alone."""
+        plain = tuple(one for one in engines if not isinstance(self.runtimes[one], Accelerated))
+        return plain if len(plain) < len(engines) else (ONNX,)
 
     def _raced(self, job: Job, finding: Finding, engines: tuple[str, ...]) -> Raced:
         race = RaceJob(
@@ -151,6 +167,12 @@ class Examination(Struct, frozen=True):
             )
         check_signatures(raced.signatures)
         return raced
+
+
+def _unmeasured(runtime: Runtime) -> tuple[str, ...]:
+    if not isinstance(runtime, Accelerated):
+        return ()
+    return (f"the memory that it takes of the device ({runtime.device}) is not measured",)
 
 
 def _joined(finding: Finding, raced: Raced) -> Finding:

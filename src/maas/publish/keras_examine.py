@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from maas.core.signature import DEFAULT_SIGNATURE, Signature
 from maas.publish.keras_hints import hints_of
 from maas.publish.keras_scan import KERAS_2_CURE, KerasScan, scan_keras
 from maas.publish.messages import Emit, Finding, Job
+from maas.publish.tf_lower import lower_graph
 from maas.publish.tf_prove import UNSTEADY, Native, Original, is_steady, prove
 from maas.publish.tf_samples import collect_samples
 from maas.publish.versions import read_with
@@ -47,7 +49,10 @@ def examine_keras(job: Job, emit: Emit) -> Finding:
     unlowerable = "" if function.traced else f"it cannot be traced as a graph: {function.reason}"
     steady = is_steady(servable, DEFAULT_SIGNATURE, samples)
     original = Original(
-        signature, function.run, unlowerable or ("" if steady else UNSTEADY), samples
+        signature,
+        partial(lower_graph, function.run),
+        unlowerable or ("" if steady else UNSTEADY),
+        samples,
     )
 
     def store(native: bool) -> None:

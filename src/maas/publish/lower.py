@@ -8,6 +8,8 @@ from typing import Any
 
 from maas.core.signature import Signature
 from maas.core.tensor import DType, TensorSpec
+from maas.publish.booster_trees import NoTreesError
+from maas.publish.lower_boosters import register_boosters
 from maas.publish.lower_boosting import SplitByCategoryError, boosting_converters
 from maas.publish.onnx_graph import DTYPES
 from maas.publish.repairs import repair
@@ -62,6 +64,7 @@ def _convert(estimator: Any, layout: Layout) -> Any:
     options = {id(estimator): {"zipmap": False}} if hasattr(estimator, "classes_") else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        register_boosters()
         try:
             return convert_sklearn(
                 estimator,
@@ -71,7 +74,7 @@ def _convert(estimator: Any, layout: Layout) -> Any:
                 custom_conversion_functions=boosting_converters(),
                 options=options,
             )
-        except SplitByCategoryError as error:
+        except (SplitByCategoryError, NoTreesError) as error:
             raise NotLoweredError(str(error)) from error
         except Exception as error:
             raise NotLoweredError(f"skl2onnx cannot convert it: {_reason(error)}") from error

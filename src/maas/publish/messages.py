@@ -25,7 +25,7 @@ class Job(Struct, frozen=True):
     """What the child is to do. All paths lie in the staging folder.
 
     Args:
-        format: as detected: `onnx`, `skops`, `pickle`, `keras`, `keras-h5`, `savedmodel`, `python`.
+        format: as detected; see `Detected`.
         source: the published file, or the published folder.
         entry: the model's file in the folder; empty for a single file.
         sample: rows given by the publisher, or empty.

@@ -189,7 +189,7 @@ def _behaviour(servable: OnnxServable, rows: Tensors, source: str) -> tuple[str,
     warnings = []
     if not compare(first, second).agrees:
         warnings.append("two runs on the same rows differ: the model is not deterministic")
-    if any(a.dtype.kind == "f" and not np.isfinite(a).all() for a in first.values()):
+    if any(a.dtype.kind in "fV" and not np.isfinite(a).all() for a in first.values()):
         what = "the given" if source == "given" else "drawn"
         warnings.append(f"some answers to {what} samples are not finite numbers")
     return tuple(warnings)

@@ -33,6 +33,7 @@ DTYPES = {
     11: DType.FP64,
     12: DType.UINT32,
     13: DType.UINT64,
+    16: DType.BF16,
 }
 """TensorProto.DataType → the protocols' types. Source: onnx/onnx.proto."""
 

@@ -27,6 +27,7 @@ from maas.publish.uploads import (
     digest_of,
     fingerprint_of,
 )
+from maas.publish.upstream_examine import UPSTREAM, describe_upstream, upstream_runtime
 from maas.registry.catalog import Registry
 from maas.registry.drafts import VersionDraft, check_options
 from maas.runtimes.wording import one_sentence
@@ -57,21 +58,29 @@ def publish(
 
     Returns:
         The version, and whether it is new: the same bytes, sample and options published again
-        under the same name give the version that is there.
+        under the same name give the version that is there, and so do the same bytes under a
+        number that the options give.
 
     Raises:
         MaasError: INVALID_ARGUMENT for what is wrong with the name, the options or the file;
             RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED, TOO_LARGE for its bounds; FAILED_PRECONDITION
-            where something needed is not installed.
+            where something needed is not installed; ALREADY_EXISTS for a number given in the
+            options that means other content.
     """
     try:
         check_publish_name(name)
         check_options(options)
         emit("detect", f"recognising {_short(upload.filename)}", 0.02)
         detected = detect(upload.path, upload.filename, options.trust)
+        if detected.format == UPSTREAM:
+            describe_upstream(upload, upstream_runtime(runtimes), emit)
         digest = digest_of(upload.path)
         fingerprint = fingerprint_of(digest, upload.sample, options, upload.code)
-        existing = registry.find(name, fingerprint)
+        existing = (
+            registry.find(name, fingerprint)
+            if options.version is None
+            else registry.numbered(name, options.version, digest)
+        )
         if existing is not None:
             return existing, False
         check_engine(options.engine, detected.format, runtimes)

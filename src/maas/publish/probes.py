@@ -63,7 +63,7 @@ def probes_of(signature: Signature, samples: Tensors) -> list[tuple[str, Tensors
 
 def _values(dtype: DType) -> tuple[float, ...] | tuple[int, ...]:
     if dtype.is_float:
-        largest = float(np.finfo(dtype.numpy).max)
+        largest = dtype.largest
         return tuple(v for v in FLOATS if not np.isfinite(v) or abs(v) <= largest)
     if dtype.is_integer:
         limits = np.iinfo(dtype.numpy)

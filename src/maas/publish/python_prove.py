@@ -186,6 +186,6 @@ def _behaviour(servable: PythonServable, rows: Tensors) -> tuple[str, ...]:
     found = []
     if not compare(first, second).agrees:
         found.append("two runs on the same rows differ: the model is not deterministic")
-    if any(a.dtype.kind == "f" and not np.isfinite(a).all() for a in first.values()):
+    if any(a.dtype.kind in "fV" and not np.isfinite(a).all() for a in first.values()):
         found.append("some answers to the samples are not finite numbers")
     return tuple(found)

@@ -27,17 +27,23 @@ class Form(Struct, frozen=True):
         inputs: at least one.
         symbols: input → the letter of each axis, `""` where there is none.
         outputs: None where it does not say.
+        batches: whether its first axes may be the batch's at all.
     """
 
     inputs: tuple[TensorSpec, ...]
     symbols: dict[str, tuple[str, ...]]
     outputs: tuple[TensorSpec, ...] | None
+    batches: bool = True
 
     @property
     def may_batch(self) -> bool:
         """Whether every input begins with an axis of any size, by one and the same letter."""
         firsts = {self.symbols[spec.name][:1] for spec in self.inputs}
-        return len(firsts) == 1 and all(spec.shape[:1] == (None,) for spec in self.inputs)
+        return (
+            self.batches
+            and len(firsts) == 1
+            and all(spec.shape[:1] == (None,) for spec in self.inputs)
+        )
 
 
 class _Names(dict[str, Any]):

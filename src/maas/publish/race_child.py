@@ -14,11 +14,14 @@ from functools import partial
 
 import msgspec
 
+from maas.core.ports import Accelerated
 from maas.publish.child import OPEN_FILES, outcome_of
 from maas.publish.messages import Bound, RaceJob, write_message
 from maas.publish.race import race
 from maas.runtimes.plugins import runtime_for
 from maas.sandbox import Confinement, confine
+
+GPU_FILES = 1024
 
 
 def main() -> int:
@@ -34,7 +37,11 @@ def main() -> int:
 def bind_hands(job: RaceJob) -> Bound:
     """Puts this process into the sandbox; it reads the two folders and writes neither."""
     read, write = (job.artifact, job.work), (os.environ["TMPDIR"],)
-    limits = Confinement(read, write, job.cpu_s, job.file_bytes, OPEN_FILES)
+    # A GPU is spoken to through its driver's files, and CUDA opens a good many of them.
+    gpu = any(isinstance(runtime_for(engine), Accelerated) for engine in job.engines)
+    limits = Confinement(
+        read, write, job.cpu_s, job.file_bytes, GPU_FILES if gpu else OPEN_FILES, gpu
+    )
     return Bound(confine(limits))
 
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
+
+import msgspec
 
 from maas.core.errors import MaasError
 from maas.core.signature import Signature, main_signature
+from maas.core.tensor import DType
 from maas.publish.messages import Emit, Finding, Job
 from maas.publish.savedmodel_scan import SavedModelScan, scan_savedmodel
+from maas.publish.tf_examples import draw_examples
+from maas.publish.tf_lower import lower_graph
 from maas.publish.tf_prove import UNSTEADY, Native, Original, is_steady, prove
-from maas.publish.tf_samples import collect_samples
+from maas.publish.tf_samples import Hint, collect_samples
 from maas.publish.versions import read_with
 from maas.runtimes.saved_model import ENTRY, SavedSignatures, load_saved_model, signatures_of
 from maas.runtimes.tensorflow import TensorFlowRuntime
@@ -30,11 +36,12 @@ def examine_savedmodel(job: Job, emit: Emit) -> Finding:
     scan = scan_savedmodel(folder, job.trust)
 
     emit("inspect", "loading it with TensorFlow", 0.2)
-    saved = signatures_of(load_saved_model(folder, job.threads))
+    saved = _with_methods(signatures_of(load_saved_model(folder, job.threads)), scan)
     servable = GraphServable(saved.signatures, saved.runs)
     main = main_signature(saved.signatures)
     originals = [
-        _original(servable, saved, each, job, each is main) for each in saved.signatures.values()
+        _original(servable, saved, each, job, _hints(each, scan), each is main)
+        for each in saved.signatures.values()
     ]
 
     def store(native: bool) -> None:
@@ -59,8 +66,34 @@ def examine_savedmodel(job: Job, emit: Emit) -> Finding:
     )
 
 
+def _with_methods(saved: SavedSignatures, scan: SavedModelScan) -> SavedSignatures:
+    """TensorFlow's loader drops what a signature is for; the file says it.
+
+    One that takes anything but a column of strings cannot take examples, whatever the file says.
+    """
+    signatures = {
+        name: msgspec.structs.replace(signature, method=scan.methods.get(name, "predict"))
+        if [(spec.dtype, len(spec.shape)) for spec in signature.inputs] == [(DType.BYTES, 1)]
+        else signature
+        for name, signature in saved.signatures.items()
+    }
+    return msgspec.structs.replace(saved, signatures=signatures)
+
+
+def _hints(signature: Signature, scan: SavedModelScan) -> dict[str, Hint]:
+    """Examples to draw from, where a signature takes those."""
+    if signature.method == "predict" or not scan.features:
+        return {}
+    return {signature.inputs[0].name: Hint("examples", examples=draw_examples(scan.features))}
+
+
 def _original(
-    servable: GraphServable, saved: SavedSignatures, signature: Signature, job: Job, main: bool
+    servable: GraphServable,
+    saved: SavedSignatures,
+    signature: Signature,
+    job: Job,
+    hints: dict[str, Hint],
+    main: bool,
 ) -> Original:
     """A signature with the answers it gives.
 
@@ -69,22 +102,24 @@ def _original(
         saved: what it offers.
         signature: one of those.
         job: its sample, which is for the main signature.
+        hints: what is known of its inputs' values.
         main: whether this is the one.
 
     Raises:
         MaasError: INVALID_ARGUMENT where the main signature answers nothing.
     """
     name = signature.name
+    lower = partial(lower_graph, saved.runs[name])
     try:
         samples = collect_samples(
-            lambda rows: servable.infer(name, rows), signature.inputs, {}, job, given=main
+            lambda rows: servable.infer(name, rows), signature.inputs, hints, job, given=main
         )
     except MaasError as error:
         if main:
             raise
-        return Original(signature, saved.runs[name], "", None, error.message)
+        return Original(signature, lower, "", None, error.message)
     steady = is_steady(servable, name, samples)
-    return Original(signature, saved.runs[name], "" if steady else UNSTEADY, samples)
+    return Original(signature, lower, "" if steady else UNSTEADY, samples)
 
 
 def _warnings(scan: SavedModelScan) -> list[str]:

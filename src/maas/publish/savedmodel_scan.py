@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Literal
 
 from msgspec import Struct
 
 from maas.core.errors import ErrorKind, MaasError, invalid
+from maas.publish.tf_examples import Feature, features_of
 from maas.runtimes.saved_model import ENTRY, SERVE
 from maas.runtimes.tf_process import open_tensorflow
 from maas.runtimes.wording import one_sentence
@@ -37,6 +39,13 @@ FILES = frozenset(
 """Operators that open files or connections. Source: tensorflow/core/ops/*.cc."""
 SAVER = frozenset({"Save", "SaveSlices", "SaveV2", "Restore", "RestoreSlice", "RestoreV2"})
 """Operators that every SavedModel holds to read its variables; none of them answers calls."""
+METHODS: Mapping[str, Literal["classify", "regress"]] = MappingProxyType(
+    {"tensorflow/serving/classify": "classify", "tensorflow/serving/regress": "regress"}
+)
+"""Method names of signatures that take serialised examples.
+
+Source: tensorflow/cc/saved_model/signature_constants.h.
+"""
 
 
 class SavedModelScan(Struct, frozen=True):
@@ -45,10 +54,15 @@ class SavedModelScan(Struct, frozen=True):
     Args:
         written_with: `tensorflow`.
         reaching: operators that open files and connections.
+        methods: of its signatures that are meant for TensorFlow Serving's Classify and Regress,
+            `classify` or `regress`.
+        features: what it parses out of serialised examples.
     """
 
     written_with: dict[str, str]
     reaching: tuple[str, ...]
+    methods: dict[str, Literal["classify", "regress"]]
+    features: dict[str, Feature]
 
 
 def scan_savedmodel(folder: Path, trust: bool) -> SavedModelScan:
@@ -78,7 +92,14 @@ def scan_savedmodel(folder: Path, trust: bool) -> SavedModelScan:
             "runs; save it without them, or publish it with --trust"
         )
     version = graph.meta_info_def.tensorflow_version[:40]
-    return SavedModelScan({"tensorflow": version} if version else {}, tuple(reaching))
+    methods = {
+        str(name): METHODS[signature.method_name]
+        for name, signature in graph.signature_def.items()
+        if signature.method_name in METHODS
+    }
+    features = features_of([graph.graph_def.node, *functions.values()]) if methods else {}
+    written_with = {"tensorflow": version} if version else {}
+    return SavedModelScan(written_with, tuple(reaching), methods, features)
 
 
 def _check_files(folder: Path) -> None:

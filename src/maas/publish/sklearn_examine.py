@@ -27,7 +27,7 @@ from maas.runtimes.sklearn import SklearnRuntime
 from maas.runtimes.skops_types import load_skops
 from maas.runtimes.tensorfile import ANSWERS, PROVING, SAMPLES, write_tensors
 
-NATIVE = ("sklearn", "pickle")
+NATIVE = ("sklearn", "pickle", "xgboost", "lightgbm")
 """Names of engines that ask for the published form itself."""
 
 
@@ -40,6 +40,8 @@ class Native(Struct, frozen=True):
         files: everything of the artifact folder that only this form needs.
         written_with: versions that the file says it was made with.
         warnings: what is already known.
+        libraries: distributions that read this form.
+        title: as people call what serves it; empty where the estimator's own library says.
     """
 
     runtime: Runtime
@@ -47,6 +49,8 @@ class Native(Struct, frozen=True):
     files: tuple[str, ...]
     written_with: dict[str, str]
     warnings: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = ("scikit-learn", "skops")
+    title: str = ""
 
 
 class Chosen(Struct, frozen=True):
@@ -122,7 +126,7 @@ def examine_estimator(original: Original, native: Native, job: Job, emit: Emit) 
         lowered=chosen.lowered,
         reason=chosen.reason,
         written_with=native.written_with,
-        read_with=read_with("scikit-learn", "skops", "skl2onnx", "onnxruntime"),
+        read_with=read_with(*native.libraries, "skl2onnx", "onnxruntime"),
         parity=chosen.parity,
         batch_note=proof.note,
         timings=timings,
@@ -150,10 +154,12 @@ def _choose(original: Original, native: Native, job: Job, emit: Emit) -> Chosen:
     except NotLoweredError as error:
         reason = str(error)
         emit("prove", "proving that rows may be run together", 0.6)
-    return Chosen(False, f"{_itself(original)}, since {reason}", parity)
+    return Chosen(False, f"{_itself(original, native)}, since {reason}", parity)
 
 
-def _itself(original: Original) -> str:
+def _itself(original: Original, native: Native) -> str:
+    if native.title:
+        return f"served by {native.title} itself"
     library = type(original.estimator).__module__.partition(".")[0]
     name = library if library in LIBRARIES - {"sklearn"} else "scikit-learn"
     return f"served by {name} itself"
@@ -169,7 +175,7 @@ def _race(
     lowered = _time("onnx", _load(job, native, True, original.signature), original)
     lag = times_slower(lowered, itself)
     if lag > FAR_SLOWER and not job.engine:
-        reason = f"{_itself(original)}, since its ONNX form is {lag:.0f} times slower"
+        reason = f"{_itself(original, native)}, since its ONNX form is {lag:.0f} times slower"
         chosen = Chosen(False, reason, chosen.parity)
     return (lowered, itself), chosen
 

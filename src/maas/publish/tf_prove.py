@@ -1,4 +1,4 @@
-"""Lowers every signature of a TensorFlow model, proves it, and chooses what will be served."""
+"""Lowers every signature of a network, proves it, and chooses what will be served."""
 
 from __future__ import annotations
 
@@ -18,15 +18,14 @@ from maas.publish.batch import BatchProof, prove_batched, rows_at_once, take
 from maas.publish.compare import Difference, compare, distinct_answers, parity_of
 from maas.publish.lower import NotLoweredError
 from maas.publish.messages import Emit, Job
-from maas.publish.tf_lower import lower_graph
 from maas.publish.tf_samples import Samples
 from maas.publish.timing import BATCH, FAR_SLOWER, time_engine, times_slower
 from maas.runtimes.onnx import OnnxRuntime
 from maas.runtimes.tensorfile import ANSWERS, SAMPLES, write_tensors
-from maas.runtimes.tf_graph import Run
 
 FEW = 4
 """Rows that are run together at least, to prove the batch axis."""
+Lower = Callable[[Signature], bytes]
 UNSTEADY = "its answers to the same rows differ from one run to the next"
 
 
@@ -35,14 +34,14 @@ class Original(Struct, frozen=True):
 
     Args:
         signature: not yet known to be batched.
-        run: what is lowered.
+        lower: makes its ONNX form: a serialised ModelProto, or NotLoweredError.
         unlowerable: why it cannot be lowered, where that is known before trying.
         samples: None where the signature answers nothing that could be drawn for it.
         note: why there are none.
     """
 
     signature: Signature
-    run: Run
+    lower: Lower
     unlowerable: str
     samples: Samples | None
     note: str = ""
@@ -163,7 +162,7 @@ def _settle(
         notes.append(proof.note if len(originals) == 1 else f"{original.name}: {proof.note}")
     native.store(not lowered)
     if lowered:
-        _write_samples(originals, job)
+        _write_samples(originals, signatures, job)
     else:
         for file in Path(job.artifact).glob("*.onnx"):
             file.unlink()
@@ -197,7 +196,7 @@ def _lower(original: Original, signature: Signature, job: Job, alone: bool) -> N
         raise NotLoweredError(
             f"no drawn sample is answered by its signature {original.name!r} ({original.note})"
         )
-    model = lower_graph(original.run, signature)
+    model = original.lower(signature)
     (Path(job.artifact) / _file(original.name, alone)).write_bytes(model)
 
 
@@ -314,12 +313,23 @@ def _time(engine: str, servable: Servable, original: Original) -> EngineTiming:
     )
 
 
-def _write_samples(originals: list[Original], job: Job) -> None:
-    """For the race of engines that comes after."""
-    proven = [(o.name, o.samples) for o in originals if o.samples is not None]
+def _write_samples(originals: list[Original], signatures: dict[str, Signature], job: Job) -> None:
+    """For the race of engines that comes after.
+
+    Where rows mix, all rows in one call are another question than those that were answered.
+    """
+    inputs: dict[str, Tensors] = {}
+    answers: dict[str, Tensors] = {}
+    for original in originals:
+        samples = original.samples
+        if samples is None:
+            continue
+        together = signatures[original.name].batched
+        inputs[original.name] = samples.inputs() if together else samples.groups[0]
+        answers[original.name] = samples.outputs() if together else samples.answers[0]
     work = Path(job.work)
-    write_tensors(work / SAMPLES, {name: s.inputs() for name, s in proven})
-    write_tensors(work / ANSWERS, {name: s.outputs() for name, s in proven})
+    write_tensors(work / SAMPLES, inputs)
+    write_tensors(work / ANSWERS, answers)
 
 
 def _warnings(originals: list[Original]) -> list[str]:

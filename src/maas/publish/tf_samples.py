@@ -40,16 +40,17 @@ class Hint(Struct, frozen=True):
 
     Args:
         kind: `index` (0 to `high` - 1), `scaled` (around `mean`, by `deviation`), `pixels`
-            (0 to `high`), `words` (of `words`).
+            (0 to `high`), `words` (of `words`), `examples` (any of `examples`, whole).
         mean: one, or an array that broadcasts against the input.
         deviation: likewise.
     """
 
-    kind: Literal["index", "scaled", "pixels", "words"]
+    kind: Literal["index", "scaled", "pixels", "words", "examples"]
     high: int = 2
     mean: np.ndarray | float = 0.0
     deviation: np.ndarray | float = 1.0
     words: tuple[str, ...] = ()
+    examples: tuple[bytes, ...] = ()
 
 
 class Samples(Struct, frozen=True):
@@ -302,6 +303,9 @@ def _like_image(shape: tuple[int | None, ...]) -> bool:
 def _texts(shape: tuple[int, ...], hint: Hint | None, rng: np.random.Generator) -> np.ndarray:
     words = hint.words if hint is not None and hint.words else TEXTS
     flat = np.empty(int(np.prod(shape)), dtype=object)
+    if hint is not None and hint.examples:
+        flat[:] = [hint.examples[i] for i in rng.integers(0, len(hint.examples), flat.size)]
+        return flat.reshape(shape)
     # Words of one character are written together, as in Chinese.
     space = "" if all(len(word) < 2 for word in words) else " "
     flat[:] = [

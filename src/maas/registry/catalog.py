@@ -113,15 +113,30 @@ class Registry:
                 return None
             return views.version_record(row, views.aliases_of(session, name, row.version))
 
+    def numbered(self, name: str, n: int, digest: str) -> VersionRecord | None:
+        """The version of this number where it holds this content; None where it is free.
+
+        Raises:
+            MaasError: ALREADY_EXISTS where the number means other content, or did before it was
+                deleted.
+        """
+        name = model_name(name)
+        with self._database.read() as session:
+            row = changes.numbered(session, name, n, digest)
+            if row is None:
+                return None
+            return views.version_record(row, views.aliases_of(session, name, n))
+
     def commit(self, staged: Path, draft: VersionDraft) -> VersionRecord:
-        """Stores a staged folder and makes the next version of the model from it.
+        """Stores a staged folder and makes a version of the model from it.
 
         When this returns, the version is on the disk. If it fails, or the process ends at any
         moment before, there is no version. Either way the staged folder is gone.
 
         Raises:
             MaasError: INVALID_ARGUMENT for a name that cannot be published under, or options
-                that `check_options` refuses.
+                that `check_options` refuses; ALREADY_EXISTS for a number given in the options
+                that means other content.
         """
         try:
             name = check_publish_name(model_name(draft.name))
@@ -231,6 +246,31 @@ class Registry:
         with self._database.write() as session:
             views.find_model(session, name)
             promotions.rollback(session, name, self._now())
+            return views.model_record(session, name)
+
+    def unload(self, name: str) -> ModelRecord:
+        """Says that a model is to be kept out of memory; it stays published as it is.
+
+        `load`, a promotion and a roll-back end that. Doing it again changes nothing.
+
+        Raises:
+            MaasError: NOT_FOUND.
+        """
+        name = model_name(name)
+        with self._database.write() as session:
+            changes.unload(session, name, self._now())
+            return views.model_record(session, name)
+
+    def load(self, name: str) -> ModelRecord:
+        """Undoes `unload`; nothing happens where there was none.
+
+        Raises:
+            MaasError: NOT_FOUND.
+        """
+        name = model_name(name)
+        with self._database.write() as session:
+            views.find_model(session, name)
+            promotions.load(session, name)
             return views.model_record(session, name)
 
     def set_alias(self, name: str, alias: str, n: int) -> ModelRecord:

@@ -20,6 +20,8 @@ MAX_ENTRIES = 100
 """Tags, and metrics, of one version; aliases of one publish."""
 MAX_TEXT = 256
 """Characters of a tag's name or value, or of a metric's name."""
+MAX_NUMBER = 10**17
+"""The largest number that a version can be given; those after it can still be written."""
 
 
 class VersionDraft(Struct, frozen=True):
@@ -55,8 +57,11 @@ def check_options(options: PublishOptions) -> None:
     Raises:
         MaasError: INVALID_ARGUMENT: a description above 10,000 characters, an accuracy outside
             0 to 1, a metric that is not finite, more than 100 tags, metrics or aliases, a name
-            or tag that is empty or above 256 characters, or something that is not an alias.
+            or tag that is empty or above 256 characters, something that is not an alias, or a
+            version number out of range.
     """
+    if options.version is not None and not 1 <= options.version <= MAX_NUMBER:
+        raise invalid(f"version {options.version} is out of range; use 1 to {MAX_NUMBER}")
     _check(options.description, options.accuracy, options.metrics, options.tags)
     if len(options.alias) > MAX_ENTRIES:
         raise invalid(f"{len(options.alias)} aliases; at most {MAX_ENTRIES} can be set at once")

@@ -14,7 +14,7 @@ from maas.registry.database import clear_database_errors, make_engine
 from maas.registry.disk import clear_disk_errors, sync_folder
 
 SCRIPTS = Path(__file__).parent / "migrations"
-HEAD = "0001"
+HEAD = "0003"
 """The newest revision in `SCRIPTS`. Written here so that Alembic is imported only to migrate."""
 
 

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from msgspec import Struct
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from maas.core.errors import ErrorKind, MaasError
-from maas.registry.tables import PromotionRow
+from maas.registry.tables import ModelRow, PromotionRow
 
 
 class Standing(Struct, frozen=True):
@@ -37,7 +37,8 @@ def standing(stack: Sequence[int]) -> Standing:
 
 
 def promote(session: Session, name: str, version: int, now: datetime) -> None:
-    """Makes a version the default; nothing happens where it is already."""
+    """Makes a version the default, of a model that is to be loaded."""
+    load(session, name)
     stack = _stack(session, name)
     if not stack or stack[0].version != version:
         session.add(PromotionRow(name=name, version=version, promoted_at=now))
@@ -56,10 +57,16 @@ def rollback(session: Session, name: str, now: datetime) -> None:
             ErrorKind.FAILED_PRECONDITION,
             f"{name} has no earlier default version to go back to; promote the version you want",
         )
+    load(session, name)
     for row in stack:
         if row.version == previous:
             return
         row.undone_at = now
+
+
+def load(session: Session, name: str) -> None:
+    """Says that a model is to be loaded again."""
+    session.execute(update(ModelRow).where(ModelRow.name == name).values(unloaded_at=None))
 
 
 def _stack(session: Session, name: str) -> Sequence[PromotionRow]:

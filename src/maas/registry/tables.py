@@ -37,7 +37,10 @@ class Table(
 
 
 class ModelRow(Table):
-    """A name. The row outlives its deletion, so that version numbers are never reused."""
+    """A name. The row outlives its deletion, so that version numbers are never reused.
+
+    `unloaded_at` is set while its versions stay published and are kept out of memory.
+    """
 
     __tablename__ = "models"
 
@@ -45,6 +48,7 @@ class ModelRow(Table):
     created_at = DateTimeField(required=True)
     deleted_at: Mapped[datetime | None] = DateTimeField()
     next_version = IntegerField(required=True)
+    unloaded_at: Mapped[datetime | None] = DateTimeField()
 
 
 class VersionRow(Table):
@@ -68,6 +72,19 @@ class VersionRow(Table):
     tags = MsgspecField(dict[str, str], required=True)
     created_at = DateTimeField(required=True)
     created_by = StringField(required=True)
+
+
+class RetiredRow(Table):
+    """The number of a version that was deleted, and what it meant; empty where nobody knows.
+
+    A number means the same content for ever: only that content may come back under it.
+    """
+
+    __tablename__ = "retired"
+
+    name = StringField(ForeignKey("models.name"), primary_key=True)
+    version = IntegerField(primary_key=True)
+    digest = StringField(required=True)
 
 
 class AliasRow(Table):

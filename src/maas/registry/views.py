@@ -90,6 +90,7 @@ def model_records(session: Session, names: Sequence[str] | None = None) -> tuple
                 previous_version=now.previous,
                 aliases=aliases[model.name],
                 versions=tuple(versions[model.name]),
+                unloaded=model.unloaded_at is not None,
             )
         )
     return tuple(records)

@@ -80,7 +80,8 @@ def kind_of(estimator: Any) -> Kind:
             return "classifier"
         if base.is_outlier_detector(estimator):
             return "outlier_detector"
-        if base.is_regressor(estimator):
+        # A ranker's scores are numbers; scikit-learn has no such kind.
+        if base.is_regressor(estimator) or type(estimator).__name__.endswith("Ranker"):
             return "regressor"
         return "clusterer"
     if hasattr(estimator, "transform"):

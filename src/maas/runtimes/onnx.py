@@ -8,7 +8,7 @@ several signatures is a file for each, `<signature>.onnx`, beside the entry.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from maas.core.errors import ErrorKind, MaasError, invalid
 from maas.core.ports import Artifact, Device, Resources
 from maas.core.signature import DEFAULT_SIGNATURE, Signature
 from maas.core.tensor import DType, Tensors
+from maas.runtimes.onnx_bfloat import runner_of
 from maas.runtimes.text import to_bytes, to_str
 from maas.runtimes.wording import one_sentence
 
@@ -67,7 +68,7 @@ class OnnxServable:
 
     def __init__(self, sessions: Mapping[str, Any], signatures: Mapping[str, Signature]):
         self._signatures = dict(signatures)
-        self._runs = {name: session.run for name, session in sessions.items()}
+        self._runs = {name: runner_of(s, signatures[name]) for name, s in sessions.items()}
         self._refusals = _refusals()
         # The names are looked up once: infer() is on the path of every call.
         self._outputs = {n: [o.name for o in s.outputs] for n, s in signatures.items()}
@@ -126,12 +127,15 @@ def files_of(artifact: Artifact) -> dict[str, Path]:
     return {name: artifact.file.parent / f"{name}.onnx" for name in names}
 
 
-def open_session(model: Path | bytes, threads: int = 1) -> Any:
+def open_session(
+    model: Path | bytes, threads: int = 1, providers: Sequence[Any] = ("CPUExecutionProvider",)
+) -> Any:
     """Opens an `onnxruntime.InferenceSession` as this runtime does.
 
     Args:
         model: the model's file (external data is looked for beside it), or its bytes.
         threads: threads one call may use.
+        providers: what computes, the first that can: names, or names with options.
 
     Raises:
         MaasError: INVALID_ARGUMENT, one sentence with ONNX Runtime's reason.
@@ -156,7 +160,7 @@ def open_session(model: Path | bytes, threads: int = 1) -> Any:
         return onnxruntime.InferenceSession(
             model if isinstance(model, bytes) else str(model),
             options,
-            providers=["CPUExecutionProvider"],
+            providers=list(providers),
             enable_fallback=0,
             read_config_from_model=0,
         )

@@ -125,6 +125,8 @@ def _check_types(signature: Signature) -> None:
             raise _cannot(f"{spec.name!r} holds texts, which it does not take")
         if spec.dtype is DType.FP64:
             raise _cannot(f"{spec.name!r} is float64, which it computes in float32")
+        if spec.dtype is DType.BF16:
+            raise _cannot(f"{spec.name!r} is bfloat16, which its NumPy interface does not know")
     if any(spec.dtype in WIDE for spec in signature.inputs):
         for spec in signature.outputs:
             if spec.dtype in WIDE:

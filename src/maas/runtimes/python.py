@@ -67,6 +67,16 @@ class NoAnswerError(MaasError):
     """What `infer` returned is no answer, whatever it was asked."""
 
 
+class RawModel(PythonModel):
+    """A model made for another server: texts come as the `bytes` that were sent, scalars as arrays.
+
+    It goes through `infer` as any; its `close` is called once, when it has answered its last call.
+    """
+
+    def close(self) -> None:
+        """Cleans up."""
+
+
 class _Input(Struct, frozen=True):
     """What is done to one input before the model sees it."""
 
@@ -82,11 +92,7 @@ class PythonServable:
         self._model = model
         self._signatures = dict(signatures)
         self._inputs = {
-            name: tuple(
-                _Input(spec.name, spec.dtype is DType.BYTES, not spec.shape)
-                for spec in signature.inputs
-            )
-            for name, signature in self._signatures.items()
+            name: _forms(model, signature.inputs) for name, signature in self._signatures.items()
         }
 
     @property
@@ -109,6 +115,8 @@ class PythonServable:
 
     def close(self) -> None:
         """Lets the model go; the process's end gives the memory back."""
+        if isinstance(self._model, RawModel):
+            self._model.close()
         del self._model
 
 
@@ -124,8 +132,12 @@ def ask(model: PythonModel, specs: tuple[TensorSpec, ...], inputs: Tensors) -> d
         NoAnswerError: it returned no dict.
         MaasError: as `PythonServable.infer`.
     """
-    forms = tuple(_Input(s.name, s.dtype is DType.BYTES, not s.shape) for s in specs)
-    return _ask(model, forms, inputs)
+    return _ask(model, _forms(model, specs), inputs)
+
+
+def _forms(model: PythonModel, specs: tuple[TensorSpec, ...]) -> tuple[_Input, ...]:
+    own = not isinstance(model, RawModel)
+    return tuple(_Input(s.name, own and s.dtype is DType.BYTES, own and not s.shape) for s in specs)
 
 
 def _ask(model: PythonModel, forms: tuple[_Input, ...], inputs: Tensors) -> dict[str, Any]:

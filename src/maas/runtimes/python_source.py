@@ -132,7 +132,7 @@ def open_class(file: Path, settings: ModelSettings) -> type[PythonModel]:
     above = str(file.parent.parent)
     if above not in sys.path:
         sys.path.append(above)
-    module = _import(file)
+    module = import_file(file)
     inner = file.with_name("model.py")
     if file.name == "__init__.py" and inner.is_file() and not _models(module):
         module = _submodule(module, inner.name)
@@ -231,7 +231,15 @@ def lacking(module: str, name: str) -> MaasError:
     )
 
 
-def _import(file: Path) -> ModuleType:
+def import_file(file: Path) -> ModuleType:
+    """Imports a source file under its own name, or one beside it where that is somebody else's.
+
+    Args:
+        file: `__init__.py` for a package.
+
+    Raises:
+        MaasError: FAILED_PRECONDITION with the source's own words.
+    """
     package = file.name == "__init__.py"
     stem = file.parent.name if package else file.stem
     # The name that its own pickles and messages know it by, unless that is somebody else's.

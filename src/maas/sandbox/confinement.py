@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from maas.core.errors import ErrorKind, MaasError
 from maas.sandbox import landlock, limits, seccomp
-from maas.sandbox.interpreter import DEVICES, readable_paths
+from maas.sandbox.interpreter import DEVICES, GPU_READ, gpu_devices, readable_paths
 
 MIB = 1 << 20
 
@@ -34,6 +34,7 @@ class Confinement(Struct, frozen=True):
         cpu_s: processor seconds until it is killed; 0 for no limit.
         file_bytes: the largest file it may write.
         open_files: files it may have open.
+        gpu: whether it may speak to the GPU's driver.
     """
 
     read: tuple[str, ...]
@@ -41,6 +42,7 @@ class Confinement(Struct, frozen=True):
     cpu_s: int
     file_bytes: int
     open_files: int = 256
+    gpu: bool = False
 
 
 def confine(allowed: Confinement) -> tuple[str, ...]:
@@ -71,7 +73,11 @@ def confine(allowed: Confinement) -> tuple[str, ...]:
         if not all(os.access(path, os.R_OK) for path in given):
             raise PermissionError(0, "what it was given is not there or another user's")
         read = (*readable_paths(given), *allowed.read)
-        said += landlock.restrict(read, DEVICES, allowed.write)
+        drivers = gpu_devices() if allowed.gpu else ()
+        if drivers:
+            read = (*read, *GPU_READ)
+            said.append(f"it may use the GPU ({len(drivers)} device files)")
+        said += landlock.restrict(read, DEVICES, allowed.write, drivers)
         said += seccomp.restrict(os.getpid())
     except OSError as error:
         raise MaasError(

@@ -21,6 +21,14 @@ SYSTEM = (
 )
 DEVICES = ("/dev/null", "/dev/zero")
 """Read and written."""
+GPU_READ = (
+    "/proc/driver/nvidia",
+    "/proc/devices",
+    "/sys/module/nvidia",
+    "/sys/bus/pci",
+    "/sys/devices",
+)
+"""What CUDA looks up of the machine."""
 
 
 def readable_paths(given: Sequence[str]) -> tuple[str, ...]:
@@ -40,6 +48,11 @@ def readable_paths(given: Sequence[str]) -> tuple[str, ...]:
     models = [os.path.realpath(path) for path in given]
     own = [path for path in (*libraries, *sys.path, *searched) if path and not _holds(path, models)]
     return (*dict.fromkeys(own), *SYSTEM, "/proc/self")
+
+
+def gpu_devices() -> tuple[str, ...]:
+    """The files through which NVIDIA's driver is spoken to; none where there is no driver."""
+    return tuple(sorted(str(path) for path in Path("/dev").glob("nvidia*") if not path.is_dir()))
 
 
 def _holds(folder: str, paths: Sequence[str]) -> bool:

@@ -20,7 +20,7 @@ RULE_PATH_BENEATH = 1
 EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 REMOVE_DIR, REMOVE_FILE = 1 << 4, 1 << 5
 MAKE_DIR, MAKE_REG = 1 << 7, 1 << 8
-REFER, TRUNCATE = 1 << 13, 1 << 14
+REFER, TRUNCATE, IOCTL_DEV = 1 << 13, 1 << 14, 1 << 15
 
 HANDLED = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 5: (1 << 16) - 1}
 """ABI → rights over files that are refused unless given."""
@@ -33,7 +33,7 @@ READ = READ_FILE | READ_DIR
 # Links, pipes, sockets and devices are never made: nobody who reads the folder afterwards is led
 # out of it or kept waiting.
 WRITE = READ | WRITE_FILE | REMOVE_DIR | REMOVE_FILE | MAKE_DIR | MAKE_REG | REFER | TRUNCATE
-OF_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE
+OF_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV
 """Rights that a rule for a single file may name."""
 
 
@@ -58,13 +58,19 @@ def abi() -> int:
         return 0
 
 
-def restrict(read: Iterable[str], devices: Iterable[str], write: Iterable[str]) -> list[str]:
+def restrict(
+    read: Iterable[str],
+    devices: Iterable[str],
+    write: Iterable[str],
+    drivers: Iterable[str] = (),
+) -> list[str]:
     """Binds the calling thread and what it starts. Wants no_new_privs.
 
     Args:
         read: files and folders to read; what is not there is left out.
         devices: files to read and write.
         write: folders to read and write.
+        drivers: device files to give commands to, besides.
 
     Returns:
         What binds it, and what is lacking, a sentence each.
@@ -85,7 +91,12 @@ def restrict(read: Iterable[str], devices: Iterable[str], write: Iterable[str]) 
     size = 8 if version < 4 else 16 if version < 6 else 24
     ruleset = _call(CREATE_RULESET, ctypes.byref(attributes), size, 0)
     try:
-        for paths, rights in ((read, READ), (devices, READ | WRITE_FILE), (write, WRITE)):
+        for paths, rights in (
+            (read, READ),
+            (devices, READ | WRITE_FILE),
+            (write, WRITE),
+            (drivers, READ | WRITE_FILE | IOCTL_DEV),
+        ):
             for path in paths:
                 _allow(ruleset, path, rights & handled)
         _call(RESTRICT_SELF, ruleset, 0)

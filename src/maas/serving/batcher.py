@@ -1,12 +1,13 @@
 """The batcher: calls of one version, from every ingress, become batches beside the device.
 
 ```
-connections ─ put ─▶ queue ─ take all that wait ─▶ group by signature, shape ─▶ run ─▶ reply
+connections ─ put ─▶ queue ─ the first, and what can run with it ─▶ run ─▶ reply
 ```
 
 It counts rows, not requests, and adds no delay: while the engine is busy frames gather, when it is
-free they go. When a batch fails its calls run singly, so that one bad input fails alone. What has
-expired or was cancelled is dropped before it runs.
+free they go, the most urgent first. When a batch fails its calls run singly, so that one bad input
+fails alone. What has expired or was cancelled is dropped before it runs. A frame in shared memory
+runs by itself: it is large, and joining it with another would copy it once more.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from math import prod
 from queue import SimpleQueue
@@ -21,9 +23,12 @@ from queue import SimpleQueue
 import numpy as np
 
 from maas.core.errors import ErrorKind, MaasError
+from maas.core.messages import priority_rank
 from maas.core.ports import Servable
 from maas.core.tensor import DType, Tensors
 from maas.serving.frames import CallError, InferFrame, ReplyFrame, encode_frame, pack_tensors
+from maas.serving.segments import SHARED_FROM, SegmentPool, share_tensors
+from maas.telemetry.batchsizes import BatchSizes
 from maas.telemetry.metrics import Metrics
 
 MOST_EMPTY = 1 << 20
@@ -36,15 +41,31 @@ Send = Callable[[bytes], None]
 
 
 class Job:
-    """One frame on its way through the batcher: its calls, and where the answer goes."""
+    """One frame on its way through the batcher: its calls, and where the answer goes.
 
-    __slots__ = ("answered", "arrived", "cancelled", "frame", "inputs", "send")
+    Args:
+        frame: the calls.
+        inputs: theirs, joined.
+        send: sends the reply.
+        arrived: when it came.
+        pool: shared memory for large outputs.
+    """
 
-    def __init__(self, frame: InferFrame, inputs: Tensors, send: Send, arrived: float):
+    __slots__ = ("answered", "arrived", "cancelled", "frame", "inputs", "pool", "send")
+
+    def __init__(
+        self,
+        frame: InferFrame,
+        inputs: Tensors,
+        send: Send,
+        arrived: float,
+        pool: SegmentPool,
+    ):
         self.frame = frame
         self.inputs = inputs
         self.send = send
         self.arrived = arrived
+        self.pool = pool
         self.cancelled: set[int] = set()
         self.answered = False
 
@@ -52,25 +73,34 @@ class Job:
         """Sends the reply: outputs of the calls that have one, in order, and errors."""
         self.answered = True
         try:
-            metas, chunks = pack_tensors(outputs) if outputs is not None else ((), [])
+            data = self._encode(errors, outputs or {})
         except ValueError as error:
-            errors = [_call_error(index, error) for index in range(len(self.frame.rows))]
-            metas, chunks = (), []
-        reply = ReplyFrame(self.frame.id, True, tuple(errors), metas)
-        self.send(encode_frame(reply, chunks))
+            data = self._encode([_call_error(n, error) for n in range(len(self.frame.rows))], {})
+        self.send(data)
+
+    def _encode(self, errors: list[CallError], outputs: Tensors) -> bytes:
+        shared = None
+        if sum([array.nbytes for array in outputs.values()]) >= SHARED_FROM:
+            parts = {name: (array,) for name, array in outputs.items()}
+            shared = share_tensors(parts, self.pool)
+        if shared is not None:
+            return encode_frame(ReplyFrame(self.frame.id, True, tuple(errors), *shared))
+        metas, chunks = pack_tensors(outputs)
+        return encode_frame(ReplyFrame(self.frame.id, True, tuple(errors), metas), chunks)
 
 
 class Batcher:
-    """Runs one version's calls on a thread of its own.
+    """Runs one version's calls on a thread of its own, or on several.
 
     Args:
         name: the model's name, for the metrics.
         version: the model's version.
-        servable: called from this thread only.
+        servable: called from these threads only, and closed on the one that calls `close`.
         batched: names of the signatures whose first axis is proven to be the batch axis.
         batch_rows: most rows in one run.
         metrics: where batches, rows and seconds are counted.
         clock: monotonic seconds.
+        concurrency: how many runs there may be at once.
     """
 
     def __init__(
@@ -82,6 +112,7 @@ class Batcher:
         batch_rows: int,
         metrics: Metrics,
         clock: Callable[[], float] = time.monotonic,
+        concurrency: int = 1,
     ):
         self._servable = servable
         self._batched = frozenset(batched)
@@ -91,76 +122,108 @@ class Batcher:
         self._executions = metrics.counter("maas_batches_total", labels)
         self._rows = metrics.counter("maas_batch_rows_total", labels)
         self._infer = metrics.histogram("maas_infer_seconds", labels)
+        self._by_rows = BatchSizes(metrics, name, version)
         self._queue_wait = metrics.histogram("maas_queue_seconds", labels)
+        self._counting = threading.Lock()
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name=f"{name}:{version}", daemon=True)
-        self._thread.start()
+        self._taking = threading.Lock()
+        """Held by the one thread that takes what has come, and waits for it."""
+        self._pending: deque[Job] = deque()
+        self._ranked = False
+        """Whether a job with a priority of its own has come."""
+        self._closing = False
+        self._threads = [
+            threading.Thread(target=self._run, name=f"{name}:{version}", daemon=True)
+            for _ in range(concurrency)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def put(self, job: Job) -> None:
-        """Hands a frame over; its answer is sent from the batcher's thread."""
+        """Hands a frame over; its answer is sent from one of the batcher's threads."""
+        if job.frame.priority:
+            self._ranked = True
         self._jobs.put(job)
 
     def close(self) -> None:
         """Ends after what is waiting has been answered, and closes the servable."""
         self._jobs.put(None)
-        self._thread.join()
-
-    def _run(self) -> None:
-        closing = False
-        while not closing:
-            waiting = [self._jobs.get()]
-            while not self._jobs.empty():
-                waiting.append(self._jobs.get())
-            jobs = [job for job in waiting if job is not None]
-            closing = len(jobs) < len(waiting)
-            for batch in self._batches(jobs):
-                try:
-                    self._run_batch(batch)
-                except Exception as error:  # noqa: BLE001 - no answer may be lost, whatever failed
-                    for job in batch:
-                        if not job.answered:
-                            calls = range(len(job.frame.rows))
-                            job.answer([_call_error(index, error) for index in calls], None)
+        for thread in self._threads:
+            thread.join()
         self._servable.close()
 
-    def _batches(self, jobs: list[Job]) -> Iterable[list[Job]]:
-        """Groups frames that may run together, each group within the row limit."""
-        groups: dict[object, list[Job]] = {}
-        for job in jobs:
-            signature = job.frame.signature
-            if signature not in self._batched:
-                yield [job]
-                continue
-            key = (signature, tuple(meta.shape[1:] for meta in job.frame.tensors))
-            groups.setdefault(key, []).append(job)
-        for group in groups.values():
-            batch: list[Job] = []
-            rows = 0
-            for job in group:
-                more = sum(job.frame.rows)
-                if batch and rows + more > self._batch_rows:
-                    yield batch
-                    batch, rows = [], 0
-                batch.append(job)
-                rows += more
-            yield batch
+    def _run(self) -> None:
+        while batch := self._take():
+            try:
+                self._run_batch(batch)
+            except Exception as error:  # noqa: BLE001 - no answer may be lost, whatever failed
+                for job in batch:
+                    if not job.answered:
+                        calls = range(len(job.frame.rows))
+                        job.answer([_call_error(index, error) for index in calls], None)
+
+    def _take(self) -> list[Job]:
+        """Waits for jobs and takes those that run next; none once it closes."""
+        with self._taking:
+            while not self._closing and (not self._pending or not self._jobs.empty()):
+                job = self._jobs.get()
+                if job is None:
+                    self._closing = True
+                else:
+                    self._pending.append(job)
+            if self._ranked:
+                self._pending = deque(sorted(self._pending, key=_rank))
+            return self._next_batch()
+
+    def _next_batch(self) -> list[Job]:
+        """The first that waits, and those after it that may run with it within the row limit."""
+        pending = self._pending
+        if not pending:
+            return []
+        batch = [pending.popleft()]
+        key = self._batch_key(batch[0])
+        if key is None or not pending:
+            return batch
+        rows = sum(batch[0].frame.rows)
+        others: deque[Job] = deque()
+        while pending:
+            if self._batch_key(pending[0]) == key:
+                rows += sum(pending[0].frame.rows)
+                if rows > self._batch_rows:
+                    break
+                batch.append(pending.popleft())
+            else:
+                others.append(pending.popleft())
+        others.extend(pending)
+        self._pending = others
+        return batch
+
+    def _batch_key(self, job: Job) -> object:
+        """Equal for frames whose rows may run together; None for one that runs by itself."""
+        frame = job.frame
+        if frame.signature not in self._batched or frame.place is not None:
+            return None
+        return frame.signature, [meta.shape[1:] for meta in frame.tensors]
 
     def _run_batch(self, batch: list[Job]) -> None:
         started = self._clock()
         live = [job for job in batch if not self._drop_dead(job, started)]
         if not live:
             return
-        for job in live:
-            self._queue_wait.observe(started - job.arrived)
+        with self._counting:
+            for job in live:
+                self._queue_wait.observe(started - job.arrived)
         try:
             if len(live) == 1:
-                outputs = self._infer_once(live[0].frame.signature, live[0].inputs, live[0])
+                frame = live[0].frame
+                outputs = self._infer_once(frame.signature, live[0].inputs, sum(frame.rows))
                 live[0].answer([], outputs)
                 return
             joined = {
                 name: np.concatenate([job.inputs[name] for job in live]) for name in live[0].inputs
             }
-            outputs = self._infer_once(live[0].frame.signature, joined, *live)
+            rows = sum([sum(job.frame.rows) for job in live])
+            outputs = self._infer_once(live[0].frame.signature, joined, rows)
         except Exception as error:  # noqa: BLE001 - a model may raise anything; each call is told
             self._run_singly(live, error)
             return
@@ -170,7 +233,7 @@ class Batcher:
             job.answer([], {name: array[at : at + rows] for name, array in outputs.items()})
             at += rows
 
-    def _infer_once(self, signature: str, inputs: Tensors, *jobs: Job) -> Tensors:
+    def _infer_once(self, signature: str, inputs: Tensors, rows: int) -> Tensors:
         started = self._clock()
         outputs = self._servable.infer(signature, inputs)
         for name, array in outputs.items():
@@ -181,7 +244,6 @@ class Batcher:
                     f"the model answered {name!r} with shape {list(array.shape)}, which holds "
                     "nothing and yet cannot be written out",
                 )
-        rows = sum(sum(job.frame.rows) for job in jobs)
         if signature in self._batched:
             for name, array in outputs.items():
                 if array.shape[:1] != (rows,):
@@ -190,9 +252,12 @@ class Batcher:
                         f"the model answered {name!r} with shape {list(array.shape)} for {rows} "
                         "rows; its batch axis does not hold",
                     )
-        self._infer.observe(self._clock() - started)
-        self._executions.add(1)
-        self._rows.add(rows)
+        took = self._clock() - started
+        with self._counting:
+            self._infer.observe(took)
+            self._by_rows.observe(rows, took)
+            self._executions.add(1)
+            self._rows.add(rows)
         return outputs
 
     def _drop_dead(self, job: Job, now: float) -> bool:
@@ -236,15 +301,8 @@ class Batcher:
             if index in skip or frame.deadlines[index] <= self._clock():
                 errors.append(_expired(index))
                 continue
-            one = InferFrame(
-                frame.id, frame.name, frame.version, frame.signature, (rows,), (0.0,), ()
-            )
             try:
-                parts.append(
-                    self._infer_once(
-                        frame.signature, inputs, Job(one, inputs, job.send, job.arrived)
-                    )
-                )
+                parts.append(self._infer_once(frame.signature, inputs, rows))
             except Exception as error:  # noqa: BLE001 - as above
                 errors.append(_call_error(index, error))
         outputs = (
@@ -255,6 +313,10 @@ class Batcher:
             else None
         )
         job.answer(errors, outputs)
+
+
+def _rank(job: Job) -> int:
+    return priority_rank(job.frame.priority)
 
 
 def _expired(index: int) -> CallError:

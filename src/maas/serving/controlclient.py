@@ -18,6 +18,7 @@ from maas.serving.messages import (
     Changed,
     FromProcess,
     Hello,
+    Recount,
     decode_from_control,
     encode,
 )
@@ -51,12 +52,18 @@ class ControlClient:
             except OSError as error:
                 log.info("control went away: %s", error)
 
-    def run(self, greet: Callable[[], None], changed: Callable[[Changed], None]) -> None:
+    def run(
+        self,
+        greet: Callable[[], None],
+        changed: Callable[[Changed], None],
+        recount: Callable[[], None],
+    ) -> None:
         """Connects, reads and connects again, for ever.
 
         Args:
             greet: called after every Hello.
             changed: called with what control says, on this thread.
+            recount: called where control wants to know what has been counted, likewise.
         """
         while True:
             connection = socket.socket(socket.AF_UNIX)
@@ -66,7 +73,7 @@ class ControlClient:
                 with self._lock:
                     self._socket = connection
                 greet()
-                self._read(connection, changed)
+                self._read(connection, changed, recount)
             except (OSError, ValueError) as error:
                 log.debug("control is not there: %s", error)
             with self._lock:
@@ -74,7 +81,12 @@ class ControlClient:
             connection.close()
             time.sleep(RETRY_S)
 
-    def _read(self, connection: socket.socket, changed: Callable[[Changed], None]) -> None:
+    def _read(
+        self,
+        connection: socket.socket,
+        changed: Callable[[Changed], None],
+        recount: Callable[[], None],
+    ) -> None:
         reader = connection.makefile("rb")
         while len(prefix := reader.read(LENGTH.size)) == LENGTH.size:
             (size,) = LENGTH.unpack(prefix)
@@ -83,4 +95,8 @@ class ControlClient:
             data = reader.read(size)
             if len(data) < size:
                 return
-            changed(decode_from_control(data))
+            message = decode_from_control(data)
+            if isinstance(message, Changed):
+                changed(message)
+            elif isinstance(message, Recount):
+                recount()

@@ -7,7 +7,8 @@ u32 header bytes · u32 tensor bytes · header (msgpack) · tensors, one after t
 Little-endian; every tensor starts at a multiple of 8 bytes. Numeric tensors are C-contiguous;
 BYTES elements are u32 length + bytes, as in the Open Inference Protocol's binary form. A frame of
 a batched signature holds the rows of many calls, concatenated; deadlines are absolute
-CLOCK_MONOTONIC seconds, which both ends share.
+CLOCK_MONOTONIC seconds, which both ends share. Large tensors lie in shared memory instead
+(`maas.serving.segments`), laid out in the same way, and the header says where.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ PREFIX = struct.Struct("<II")
 ALIGN = 8
 MAX_HEADER = 16 << 20
 MAX_TENSORS = (1 << 32) - 1
+"""Longer ones make the sender fail the calls; in shared memory there may be more."""
+VIEWED_FROM = 64 << 10
+"""Bytes from which an array is written from where it lies: for a small one a copy is cheaper."""
 _U32 = struct.Struct("<I")
 
 
@@ -37,6 +41,22 @@ class TensorMeta(Struct, frozen=True, array_like=True):
     dtype: DType
     shape: tuple[int, ...]
     nbytes: int
+
+
+class Place(Struct, frozen=True, array_like=True):
+    """Where a frame's tensors lie that do not follow it: in a segment of the sender's.
+
+    Args:
+        segment: the sender's number for it; never used again.
+        descriptor: the file descriptor by which the sender holds it.
+        size: of the segment, bytes.
+        used: bytes of tensors, from its start.
+    """
+
+    segment: int
+    descriptor: int
+    size: int
+    used: int
 
 
 class InferFrame(Struct, frozen=True, array_like=True, tag="infer"):
@@ -50,6 +70,8 @@ class InferFrame(Struct, frozen=True, array_like=True, tag="infer"):
         rows: how many rows each call has, in order.
         deadlines: each call's deadline.
         tensors: the inputs.
+        place: where they lie, if in shared memory; it is the sender's again with the reply.
+        priority: of its most urgent call; see `CallContext`.
     """
 
     id: int
@@ -59,6 +81,8 @@ class InferFrame(Struct, frozen=True, array_like=True, tag="infer"):
     rows: tuple[int, ...]
     deadlines: tuple[float, ...]
     tensors: tuple[TensorMeta, ...]
+    place: Place | None = None
+    priority: int = 0
 
 
 class CallError(Struct, frozen=True, array_like=True):
@@ -73,12 +97,14 @@ class ReplyFrame(Struct, frozen=True, array_like=True, tag="reply"):
     """The answer to an `InferFrame`: outputs of the calls that have one, in order, and errors.
 
     `loaded` is False where the host does not hold the version: the sender should look again.
+    `place` is where the outputs lie, if in shared memory: theirs until a `ReleaseFrame`.
     """
 
     id: int
     loaded: bool
     errors: tuple[CallError, ...]
     tensors: tuple[TensorMeta, ...]
+    place: Place | None = None
 
 
 class CancelFrame(Struct, frozen=True, array_like=True, tag="cancel"):
@@ -88,13 +114,38 @@ class CancelFrame(Struct, frozen=True, array_like=True, tag="cancel"):
     index: int
 
 
-Header = InferFrame | ReplyFrame | CancelFrame
+class UnseenFrame(Struct, frozen=True, array_like=True, tag="unseen"):
+    """The host cannot reach the shared memory of that frame: send it again, and without."""
+
+    id: int
+
+
+class ReleaseFrame(Struct, frozen=True, array_like=True, tag="release"):
+    """Nobody reads the outputs in that segment of the host's any more.
+
+    `seen` is False where the ingress cannot reach it: the host should send its tensors without.
+    """
+
+    segment: int
+    seen: bool
+
+
+class IdleFrame(Struct, frozen=True, array_like=True, tag="idle"):
+    """Those segments of the sender's are gone.
+
+    From an ingress it also asks the host to let go of its own that it has not used for a while.
+    """
+
+    segments: tuple[int, ...]
+
+
+Header = InferFrame | ReplyFrame | CancelFrame | UnseenFrame | ReleaseFrame | IdleFrame
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Header)
 
 
 def pack_tensors(tensors: Tensors) -> tuple[tuple[TensorMeta, ...], list[bytes | memoryview]]:
-    """Describes arrays and gives their bytes.
+    """Describes arrays and gives their bytes; those of a large array are its own, not copied.
 
     Raises:
         ValueError: for a dtype that frames cannot carry.
@@ -104,9 +155,10 @@ def pack_tensors(tensors: Tensors) -> tuple[tuple[TensorMeta, ...], list[bytes |
     for name, array in tensors.items():
         dtype = DType.of(array.dtype)
         if dtype is DType.BYTES:
-            data = pack_bytes(array)
+            data: bytes | memoryview = pack_bytes(array)
         else:
-            data = (array if array.dtype.isnative else array.astype(dtype.numpy)).tobytes()
+            native = array if array.dtype.isnative else array.astype(dtype.numpy)
+            data = native.tobytes() if native.nbytes < VIEWED_FROM else _bytes_of(native)
         metas.append(TensorMeta(name, dtype, array.shape, len(data)))
         chunks.append(data)
         if len(data) % ALIGN:
@@ -114,10 +166,20 @@ def pack_tensors(tensors: Tensors) -> tuple[tuple[TensorMeta, ...], list[bytes |
     return tuple(metas), chunks
 
 
+def _bytes_of(array: np.ndarray) -> memoryview:
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+
+
 def encode_frame(header: Header, chunks: Sequence[bytes | memoryview] = ()) -> bytes:
-    """Puts a frame together."""
+    """Puts a frame together.
+
+    Raises:
+        ValueError: the tensors are longer than its prefix can say.
+    """
     head = _encoder.encode(header)
     size = sum(map(len, chunks))
+    if size > MAX_TENSORS:
+        raise ValueError(f"{size} bytes of tensors; a frame carries at most {MAX_TENSORS}")
     return b"".join((PREFIX.pack(len(head), size), head, *chunks))
 
 

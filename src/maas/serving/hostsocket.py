@@ -1,4 +1,9 @@
-"""The host's side of the frames: a Unix socket, one reading thread per ingress."""
+"""The host's side of the frames: a Unix socket, one reading thread per ingress.
+
+```
+ingress ─ frame ─▶ _Connection ─ Job ─▶ Batcher ─ the job's answer ─▶ frame, or segment and frame
+```
+"""
 
 from __future__ import annotations
 
@@ -17,12 +22,17 @@ from maas.serving.frames import (
     PREFIX,
     CallError,
     CancelFrame,
+    Header,
+    IdleFrame,
     InferFrame,
+    ReleaseFrame,
     ReplyFrame,
+    UnseenFrame,
     decode_header,
     encode_frame,
     unpack_tensors,
 )
+from maas.serving.segments import Budget, Mappings, SegmentPool
 
 log = logging.getLogger("maas.host")
 
@@ -35,10 +45,12 @@ class HostSocket:
     Args:
         path: the socket's path, at most 107 bytes; made 0600.
         lookup: the batcher of a version, or None where it is not loaded.
+        segment_bytes: shared memory that may be held for outputs.
     """
 
-    def __init__(self, path: Path, lookup: Lookup):
+    def __init__(self, path: Path, lookup: Lookup, segment_bytes: int):
         self._lookup = lookup
+        self._budget = Budget(segment_bytes)
         path.unlink(missing_ok=True)
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.bind(os.fspath(path))
@@ -49,16 +61,17 @@ class HostSocket:
     def _accept(self) -> None:
         while True:
             connection, _ = self._socket.accept()
-            threading.Thread(
-                target=_Connection(connection, self._lookup).serve, name="frames", daemon=True
-            ).start()
+            served = _Connection(connection, self._lookup, SegmentPool(self._budget))
+            threading.Thread(target=served.serve, name="frames", daemon=True).start()
 
 
 class _Connection:
     """One ingress: frames in on this thread, answers out from the batchers' threads."""
 
-    def __init__(self, connection: socket.socket, lookup: Lookup):
+    def __init__(self, connection: socket.socket, lookup: Lookup, pool: SegmentPool):
         self._socket = connection
+        self._pool = pool
+        self._mappings = Mappings(connection)
         self._lookup = lookup
         self._sending = threading.Lock()
         self._jobs: dict[int, Job] = {}
@@ -77,22 +90,45 @@ class _Connection:
                     return
                 if isinstance(header, InferFrame):
                     self._infer(header, data)
-                elif isinstance(header, CancelFrame):
-                    job = self._jobs.get(header.id)
-                    if job is not None:
-                        job.cancelled.add(header.index)
+                else:
+                    self._note(header)
         except (OSError, ValueError) as error:
             log.warning("an ingress's connection ended: %s", error)
         finally:
             for job in list(self._jobs.values()):
                 job.cancelled.update(range(len(job.frame.rows)))
+            self._pool.abandon()
             self._socket.close()
 
-    def _infer(self, frame: InferFrame, data: bytes) -> None:
+    def _note(self, header: Header) -> None:
+        """Takes what is no call."""
+        if isinstance(header, CancelFrame):
+            job = self._jobs.get(header.id)
+            if job is not None:
+                job.cancelled.add(header.index)
+        elif isinstance(header, ReleaseFrame):
+            if not header.seen:
+                self._pool.close()
+            self._pool.give(header.segment)
+        elif isinstance(header, IdleFrame):
+            self._mappings.drop(header.segments)
+            self._pool.trim()
+        gone = self._pool.gone()
+        if gone:
+            self._send(encode_frame(IdleFrame(gone)))
+
+    def _infer(self, frame: InferFrame, data: bytes | memoryview) -> None:
         batcher = self._lookup(frame.name, frame.version)
         if batcher is None:
             self._send(encode_frame(ReplyFrame(frame.id, False, (), ())))
             return
+        if frame.place is not None:
+            try:
+                data = self._mappings.bytes_of(frame.place).data
+            except (OSError, ValueError) as error:
+                log.warning("large tensors travel through the socket: %s", error)
+                self._send(encode_frame(UnseenFrame(frame.id)))
+                return
         try:
             inputs = unpack_tensors(frame.tensors, data)
         except ValueError as error:
@@ -102,7 +138,7 @@ class _Connection:
             )
             self._send(encode_frame(ReplyFrame(frame.id, True, errors, ())))
             return
-        job = Job(frame, inputs, self._finish(frame.id), time.monotonic())
+        job = Job(frame, inputs, self._finish(frame.id), time.monotonic(), self._pool)
         self._jobs[frame.id] = job
         batcher.put(job)
 

@@ -105,9 +105,11 @@ class Loader:
         servable: Servable | None = None
         try:
             servable = self._open(servable_id, version)
-            proving = proving_sample(Path(version.path), version.signatures)
-            for signature in version.signatures.values():
-                warm_up(servable, signature, proving.get(signature.name))
+            # What another server does is not warmed here, and it may be away for now.
+            if not getattr(servable, "remote", False):
+                proving = proving_sample(Path(version.path), version.signatures)
+                for signature in version.signatures.values():
+                    warm_up(servable, signature, proving.get(signature.name))
         except Exception as error:
             log.warning("%s did not load", servable_id, exc_info=error, extra=extra)
             if servable is not None:
@@ -129,6 +131,7 @@ class Loader:
             [s.name for s in version.signatures.values() if s.batched],
             self._settings.batch_rows,
             self._metrics,
+            concurrency=getattr(servable, "concurrency", 1),
         )
         took = time.monotonic() - started
         memory = max(resident_bytes() - before, 0)

@@ -79,7 +79,7 @@ class Manager:
         self._acknowledged = acknowledged
         self._clock = clock
         self._fleet: Fleet | None = None
-        self._models: dict[str, ModelRecord] = {}
+        self.models: dict[str, ModelRecord] = {}
         self._wake = asyncio.Event()
         self._roster = Roster(run, clock, self._wake.set, self._listed)
         self.versions = self._roster.versions
@@ -128,7 +128,7 @@ class Manager:
 
     def _routed(self, entry: VersionEntry) -> bool:
         """Whether calls reach the version, if it is the one that unversioned calls should reach."""
-        model = self._models.get(entry.record.name)
+        model = self.models.get(entry.record.name)
         wanted = None if model is None else model.default_version
         return wanted != entry.record.version or self.serving.get(entry.record.name) == wanted
 
@@ -271,7 +271,7 @@ class Manager:
                 self.versions[servable] = VersionEntry(
                     record, artifact.path, artifact.entry, artifact.format, ServableState.END
                 )
-        self._models = {model.name: model for model in models}
+        self.models = {model.name: model for model in models}
         for servable in [one for one in self.versions if one not in records]:
             if self.versions[servable].state is ServableState.END:
                 del self.versions[servable]
@@ -285,13 +285,10 @@ class Manager:
         for name in [name for name in self.serving if name not in by_name]:
             del self.serving[name]
         for name, entries in by_name.items():
-            model = self._models.get(name)
+            model = self.models.get(name)
             self._route(name, model, entries)
-            aspired = (
-                frozenset()
-                if model is None
-                else aspired_versions(model, frozenset(self._wanted.get(name, ())))
-            )
+            wanted = self._catalogue.held(name).union(self._wanted.get(name, ()))
+            aspired = frozenset() if model is None else aspired_versions(model, wanted)
             for _ in range(2 * len(entries)):
                 action = next_action(snapshots(entries, aspired, self.serving.get(name)))
                 if action is None:
@@ -375,7 +372,7 @@ class Manager:
         self._roster.dirty = False
         self._roster.number += 1
         plan = build_plan(
-            self._epoch, self.number, self.versions, self.hosts, self._models, self.serving
+            self._epoch, self.number, self.versions, self.hosts, self.models, self.serving
         )
         write_plan(self._run, plan)
         self._broadcast(self.changed())
@@ -392,7 +389,7 @@ class Manager:
                 await fleet.start(HostSpec(host.id, host.incarnation))
 
     def _listed(self, servable: ServableId) -> bool:
-        model = self._models.get(servable.name)
+        model = self.models.get(servable.name)
         return model is not None and any(
             version.version == servable.version for version in model.versions
         )

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from maas.core.errors import ErrorKind
+from maas.core.statistics import VersionStatistics
 from maas.telemetry.series import Series
 
 LENGTH = struct.Struct("<I")
@@ -105,8 +106,101 @@ class Changed(Struct, frozen=True, tag="changed"):
     keys: int
 
 
-FromProcess = Hello | Ack | Ready | Failed | Unloaded | Want | Lost | Overdue | Ending | Stats
-FromControl = Changed
+class StatisticsOf(Struct, frozen=True, tag="statistics"):
+    """What versions have done: of one model, of one version, or of everything.
+
+    Args:
+        name: the model's; empty for all.
+        version: its number; 0 for all.
+    """
+
+    name: str = ""
+    version: int = 0
+
+
+class LoadModel(Struct, frozen=True, tag="load"):
+    """Undo an unloading, and wait until the model serves.
+
+    Args:
+        name: the model's.
+        timeout_s: how long to wait.
+    """
+
+    name: str
+    timeout_s: float
+
+
+class UnloadModel(Struct, frozen=True, tag="unload"):
+    """Take a model off the memory, keep it published, and wait until it is gone.
+
+    Args:
+        name: the model's.
+        timeout_s: how long to wait.
+    """
+
+    name: str
+    timeout_s: float
+
+
+class PointModel(Struct, frozen=True, tag="point"):
+    """Load a model, with a version as its default and with these aliases and no others.
+
+    Args:
+        name: the model's.
+        version: for unversioned calls; 0 leaves that as it is.
+        aliases: alias → version.
+        timeout_s: how long to wait.
+    """
+
+    name: str
+    version: int
+    aliases: dict[str, int]
+    timeout_s: float
+
+
+Question = StatisticsOf | LoadModel | UnloadModel | PointModel
+
+
+class Ask(Struct, frozen=True, tag="ask"):
+    """An ingress asks control, which answers with Told of the same number."""
+
+    id: int
+    question: Question
+
+
+class Counted(Struct, frozen=True, tag="counted"):
+    """The answer to StatisticsOf."""
+
+    versions: tuple[VersionStatistics, ...]
+
+
+class Done(Struct, frozen=True, tag="done"):
+    """What was asked for has been done."""
+
+
+class Refused(Struct, frozen=True, tag="refused"):
+    """What was asked for cannot be had, as a `MaasError` says it."""
+
+    kind: ErrorKind
+    message: str
+
+
+Reply = Counted | Done | Refused
+
+
+class Recount(Struct, frozen=True, tag="recount"):
+    """Control to a host: say Stats now."""
+
+
+class Told(Struct, frozen=True, tag="told"):
+    """Control's answer to Ask."""
+
+    id: int
+    reply: Reply
+
+
+FromProcess = Hello | Ack | Ready | Failed | Unloaded | Want | Lost | Overdue | Ending | Stats | Ask
+FromControl = Changed | Told | Recount
 
 _encoder = msgspec.msgpack.Encoder()
 _from_process = msgspec.msgpack.Decoder(FromProcess)
@@ -139,6 +233,7 @@ def decode_from_control(data: bytes) -> FromControl:
         ValueError: it is no message.
     """
     try:
-        return _from_control.decode(data)
+        message: FromControl = _from_control.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"not a message: {error}") from None
+    return message

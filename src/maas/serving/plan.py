@@ -50,7 +50,8 @@ class ModelPlan(Struct, frozen=True):
     """One model: its versions by number, where unversioned calls go, and its aliases.
 
     `default` and `aliases` only name versions that have been AVAILABLE and are meant to stay so;
-    one whose host is being restarted keeps them, and its calls wait.
+    one whose host is being restarted keeps them, and its calls wait. The aliases of a model that
+    was unloaded stay too, so that their calls are told.
     """
 
     versions: dict[int, VersionPlan]

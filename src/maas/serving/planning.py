@@ -4,30 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 
+import msgspec
+
 from maas.core.identity import ServableId
 from maas.core.ports import Artifact
 from maas.core.records import ModelRecord
 from maas.core.states import ServableState
-from maas.serving.plan import SCHEMA, ModelPlan, Plan
+from maas.serving.plan import SCHEMA, ModelPlan, Plan, VersionPlan
 from maas.serving.policy import VersionSnapshot
 from maas.serving.versions import HostEntry, VersionEntry
+
+UNLOADED = "it was unloaded; load it with POST /v2/repository/models/NAME/load"
+"""Why a model that was unloaded by hand does not answer."""
 
 
 class Catalogue:
     """What the manager asks of the registry.
 
     Args:
-        snapshot: every model with its versions.
+        snapshot: every model with its versions. Of one that is unloaded, nothing is wanted: it
+            has no default and none before here.
         artifact: a version's files.
+        held: versions of a model that are to be loaded besides its default and its aliases.
     """
 
     def __init__(
         self,
         snapshot: Callable[[], tuple[ModelRecord, ...]],
         artifact: Callable[[str, int], Artifact],
+        held: Callable[[str], frozenset[int]] = lambda _: frozenset(),
     ):
-        self.snapshot = snapshot
+        self._snapshot = snapshot
         self.artifact = artifact
+        self.held = held
+
+    def snapshot(self) -> tuple[ModelRecord, ...]:
+        """Every model, as it is wanted."""
+        return tuple(wanted_of(record) for record in self._snapshot())
+
+
+def wanted_of(record: ModelRecord) -> ModelRecord:
+    """A model as it is wanted: as it is, or with nothing to serve where it is unloaded."""
+    if not record.unloaded:
+        return record
+    return msgspec.structs.replace(record, default_version=None, previous_version=None)
 
 
 def snapshots(
@@ -71,7 +91,8 @@ def build_plan(
         serving: where unversioned calls go.
 
     Returns:
-        The plan; aliases in it name only versions that are AVAILABLE or are being restarted.
+        The plan; aliases in it name only versions that are AVAILABLE or are being restarted, or
+        those of a model that is unloaded, which then say so.
     """
     by_name: dict[str, dict[int, VersionEntry]] = {}
     for servable, entry in versions.items():
@@ -79,17 +100,28 @@ def build_plan(
     plans = {}
     for name, entries in by_name.items():
         record = models.get(name)
+        unloaded = record is not None and record.unloaded
         aliases = {
             alias: number
             for alias, number in ({} if record is None else record.aliases).items()
-            if number in entries and _routable(entries[number])
+            if number in entries and (unloaded or _routable(entries[number]))
         }
         plans[name] = ModelPlan(
-            {number: entry.plan() for number, entry in entries.items()},
+            {
+                number: _kept_out(entry.plan()) if unloaded else entry.plan()
+                for number, entry in entries.items()
+            },
             serving.get(name),
             aliases,
         )
     return Plan(SCHEMA, epoch, number, plans, {host.id: host.plan() for host in hosts.values()})
+
+
+def _kept_out(version: VersionPlan) -> VersionPlan:
+    """A version of a model that is unloaded says so where it is gone."""
+    if version.state is not ServableState.END or version.reason:
+        return version
+    return msgspec.structs.replace(version, reason=UNLOADED)
 
 
 def _routable(entry: VersionEntry) -> bool:

@@ -62,8 +62,10 @@ def aspired_versions(model: ModelRecord, wanted: Set[int]) -> frozenset[int]:
     """Which versions should be loaded.
 
     The default, the one that rollback would restore, those with an alias, and those that callers
-    have asked for by number since the server started.
+    have asked for by number since the server started; none of a model that was unloaded by hand.
     """
+    if model.unloaded:
+        return frozenset()
     existing = {version.version for version in model.versions}
     aspired = set(model.aliases.values()) | set(wanted)
     for number in (model.default_version, model.previous_version):

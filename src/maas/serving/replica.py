@@ -10,69 +10,42 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import cast
 
 import numpy as np
 
 from maas.core.errors import ErrorKind, MaasError
 from maas.core.messages import InferCall, InferReply
-from maas.core.signature import Signature
 from maas.serving.frames import (
     PREFIX,
-    CallError,
     CancelFrame,
+    IdleFrame,
     InferFrame,
     ReplyFrame,
+    UnseenFrame,
     decode_header,
     encode_frame,
     pack_tensors,
     unpack_tensors,
 )
+from maas.serving.lane import Flight, Lane, Waiting
+from maas.serving.segments import SHARED_FROM, Budget
+from maas.serving.sharing import Sharing
 from maas.settings import ServingSettings
 
 SWEEP_S = 0.02
+LONGEST_PATIENCE = 50
+"""Sweeps after which the caller of a call that waits is looked for again, at the latest."""
+MOST_ASKED = 16
+"""Callers looked for in one sweep; each costs some 50 µs, and a full house must not pay more."""
+
+HasGone = Callable[[object], Awaitable[bool]]
+"""Waits for news of a `CallContext.caller`: whether it has gone."""
 
 
 class ReplicaLostError(Exception):
     """The host went away, or does not hold the version, before it answered."""
-
-
-class Waiting:
-    """One call that waits for its answer."""
-
-    __slots__ = ("call", "dropped", "future")
-
-    def __init__(self, call: InferCall, future: asyncio.Future[InferReply]):
-        self.call = call
-        self.future = future
-        self.dropped = False
-        """Whether the host has been told that nobody waits for it any more."""
-
-
-class Lane:
-    """Calls for one signature of one version: those waiting, and how many frames are under way."""
-
-    __slots__ = ("frames", "limit", "rows", "scheduled", "signature", "waiting")
-
-    def __init__(self, signature: Signature, limit: int):
-        self.signature = signature
-        self.limit = limit
-        self.waiting: deque[Waiting] = deque()
-        self.rows = 0
-        self.frames = 0
-        self.scheduled = False
-
-
-class Flight:
-    """One frame on its way: its lane and calls."""
-
-    __slots__ = ("calls", "lane")
-
-    def __init__(self, lane: Lane, calls: list[Waiting]):
-        self.lane = lane
-        self.calls = calls
 
 
 class HostReplica(asyncio.Protocol):
@@ -83,6 +56,8 @@ class HostReplica(asyncio.Protocol):
         waiting_rows: rows that may wait in one lane.
         lost: called once with the replica when the connection is gone.
         overdue: called with (model, version) when a frame is a grace past its calls' deadlines.
+        budget: shared memory that may be held for inputs.
+        has_gone: says whether a caller has; None where that cannot be known.
     """
 
     def __init__(
@@ -91,17 +66,22 @@ class HostReplica(asyncio.Protocol):
         waiting_rows: int,
         lost: Callable[[HostReplica, tuple[tuple[str, int], ...]], None],
         overdue: Callable[[HostReplica, str, int], None],
+        budget: Budget,
+        has_gone: HasGone | None = None,
     ):
         self._settings = settings
         self._waiting_rows = waiting_rows
         self._lost = lost
         self._overdue = overdue
+        self._has_gone = has_gone
         self._loop = asyncio.get_running_loop()
+        self._sharing = Sharing(budget, self._loop)
         self._lanes: dict[tuple[str, int, str], Lane] = {}
         self._flights: dict[int, Flight] = {}
         self._next = 0
         self._buffer = bytearray()
         self._sweeping = False
+        self._may_ask = MOST_ASKED
         self.connected = False
         self.life = ""
         """Which host in which incarnation; set by who connects."""
@@ -110,11 +90,13 @@ class HostReplica(asyncio.Protocol):
         """The host is there, which means that it has loaded what it could."""
         # uvloop's transports are not subclasses of asyncio's.
         self._transport = cast("asyncio.WriteTransport", transport)
+        self._sharing.connect(self._transport)
         self.connected = True
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Every call under way or waiting is told; the router may send it elsewhere."""
         self.connected = False
+        self._sharing.disconnect()
         in_flight = {
             (call.call.servable.name, call.call.servable.version)
             for flight in self._flights.values()
@@ -161,7 +143,7 @@ class HostReplica(asyncio.Protocol):
             limit = (
                 self._settings.frames if call.signature.batched else self._settings.single_frames
             )
-            lane = self._lanes[key] = Lane(call.signature, limit)
+            lane = self._lanes[key] = Lane(call.signature, limit, self._settings.batch_rows)
         if lane.rows + call.rows > self._waiting_rows and lane.waiting:
             raise MaasError(
                 ErrorKind.RESOURCE_EXHAUSTED,
@@ -169,7 +151,11 @@ class HostReplica(asyncio.Protocol):
                 retry_after_s=1.0,
             )
         future = self._loop.create_future()
-        lane.waiting.append(Waiting(call, future))
+        waiting = Waiting(call, future)
+        if call.context.priority or lane.ranked:
+            lane.insert(waiting)
+        else:
+            lane.waiting.append(waiting)
         lane.rows += call.rows
         if not lane.scheduled and lane.frames < lane.limit:
             lane.scheduled = True
@@ -182,50 +168,38 @@ class HostReplica(asyncio.Protocol):
     def _flush(self, lane: Lane) -> None:
         lane.scheduled = False
         while lane.waiting and lane.frames < lane.limit:
-            calls = self._take(lane)
+            calls = lane.take()
             if calls:
                 self._send(lane, calls)
             if lane.signature.batched:
                 # One frame a tick: what is left gathers until an answer frees the way.
                 break
 
-    def _take(self, lane: Lane) -> list[Waiting]:
-        """Takes calls that may travel as one tensor: same trailing shapes, within the row limit."""
-        calls: list[Waiting] = []
-        rows = 0
-        shapes: list[tuple[int, ...]] | None = None
-        waiting = lane.waiting
-        fixed = lane.signature.all_fixed
-        while waiting:
-            call = waiting[0].call
-            if waiting[0].future.done():
-                lane.rows -= call.rows
-                waiting.popleft()
-                continue
-            if calls:
-                if not lane.signature.batched or rows + call.rows > self._settings.batch_rows:
-                    break
-                if not fixed:
-                    if shapes is None:
-                        shapes = _row_shapes(calls[0].call)
-                    if _row_shapes(call) != shapes:
-                        break
-            calls.append(waiting.popleft())
-            rows += call.rows
-        lane.rows -= rows
-        return calls
-
     def _send(self, lane: Lane, calls: list[Waiting]) -> None:
         first = calls[0].call
-        if len(calls) == 1:
-            inputs = first.inputs
-        else:
-            inputs = {
-                spec.name: np.concatenate([waiting.call.inputs[spec.name] for waiting in calls])
-                for spec in lane.signature.inputs
-            }
-        metas, chunks = pack_tensors(inputs)
         self._next += 1
+        place = shared = None
+        chunks: list[bytes | memoryview] = []
+        if lane.bytes_of(calls) >= SHARED_FROM:
+            inputs_of = [waiting.call.inputs for waiting in calls]
+            shared = self._sharing.put(
+                self._next,
+                {
+                    spec.name: [one[spec.name] for one in inputs_of]
+                    for spec in lane.signature.inputs
+                },
+            )
+        if shared is not None:
+            metas, place = shared
+        else:
+            if len(calls) == 1:
+                inputs = first.inputs
+            else:
+                inputs = {
+                    spec.name: np.concatenate([waiting.call.inputs[spec.name] for waiting in calls])
+                    for spec in lane.signature.inputs
+                }
+            metas, chunks = pack_tensors(inputs)
         frame = InferFrame(
             self._next,
             first.servable.name,
@@ -234,10 +208,18 @@ class HostReplica(asyncio.Protocol):
             tuple([waiting.call.rows for waiting in calls]),
             tuple([waiting.call.context.deadline for waiting in calls]),
             metas,
+            place,
+            first.context.priority,
         )
-        self._flights[self._next] = Flight(lane, calls)
+        try:
+            data = encode_frame(frame, chunks)
+        except ValueError as error:
+            for waiting in calls:
+                _fail(waiting, MaasError(ErrorKind.TOO_LARGE, f"the inputs are too large: {error}"))
+            return
+        self._flights[frame.id] = Flight(lane, calls)
         lane.frames += 1
-        self._transport.write(encode_frame(frame, chunks))
+        self._transport.write(data)
 
     def data_received(self, data: bytes) -> None:
         """Takes frames apart and answers the calls they hold."""
@@ -250,23 +232,28 @@ class HostReplica(asyncio.Protocol):
             if end < body + size:
                 break
             header = decode_header(bytes(buffer[at + PREFIX.size : body]))
-            assert isinstance(header, ReplyFrame)
-            self._answer(header, bytes(buffer[body : body + size]))
+            if type(header) is ReplyFrame:
+                self._answer(header, bytes(buffer[body : body + size]))
+            elif isinstance(header, UnseenFrame):
+                self._sharing.refuse(header.id)
+                self._lose(header.id)
+            else:
+                assert isinstance(header, IdleFrame)
+                self._sharing.drop(header.segments)
             at = body + size
         if at:
             del buffer[:at]
 
-    def _answer(self, reply: ReplyFrame, data: bytes) -> None:
-        flight = self._flights.pop(reply.id, None)
-        if flight is None:
+    def _answer(self, reply: ReplyFrame, data: bytes | memoryview | None) -> None:
+        if self._sharing.lent:
+            self._sharing.take_back(reply.id)
+        if reply.place is not None:
+            data = self._sharing.outputs(reply.place)
+        if not reply.loaded or data is None:
+            self._lose(reply.id)
             return
-        lane = flight.lane
-        lane.frames -= 1
-        self._wake(lane)
-        if not reply.loaded:
-            for waiting in flight.calls:
-                if not waiting.future.done():
-                    waiting.future.set_exception(ReplicaLostError())
+        flight = self._land(reply.id)
+        if flight is None:
             return
         outputs = unpack_tensors(reply.tensors, data)
         if len(flight.calls) == 1 and not reply.errors:
@@ -276,11 +263,26 @@ class HostReplica(asyncio.Protocol):
         at = 0
         for index, waiting in enumerate(flight.calls):
             if errors is not None and index in errors:
-                _fail(waiting, errors[index])
+                error = errors[index]
+                _fail(waiting, MaasError(error.kind, error.message))
                 continue
             until = at + waiting.call.rows
             _resolve(waiting, {name: array[at:until] for name, array in outputs.items()})
             at = until
+
+    def _land(self, frame_id: int) -> Flight | None:
+        """A frame is back, and the next may go; None where nobody waits for it any more."""
+        flight = self._flights.pop(frame_id, None)
+        if flight is not None:
+            flight.lane.frames -= 1
+            self._wake(flight.lane)
+        return flight
+
+    def _lose(self, frame_id: int) -> None:
+        """The calls of that frame have no answer, and may be made again."""
+        flight = self._land(frame_id)
+        for waiting in flight.calls if flight is not None else ():
+            _fail(waiting, ReplicaLostError())
 
     def _wake(self, lane: Lane) -> None:
         """Lets what waits go, now that a frame is back."""
@@ -288,13 +290,35 @@ class HostReplica(asyncio.Protocol):
             lane.scheduled = True
             self._loop.call_soon(self._flush, lane)
 
+    def _ask(self, waiting: Waiting) -> None:
+        """Looks for the caller of a call that waits; where it has gone the call is dropped.
+
+        Nothing for a call that is answered soon; ever less often for one that is not.
+        """
+        waiting.sweeps += 1
+        if waiting.sweeps < waiting.patience or not self._may_ask:
+            return
+        caller = waiting.call.context.caller
+        if self._has_gone is None or caller is None:
+            return
+        if waiting.asked is None or waiting.asked.done():
+            waiting.sweeps = 0
+            waiting.patience = min(2 * waiting.patience, LONGEST_PATIENCE)
+            self._may_ask -= 1
+            waiting.asked = asyncio.ensure_future(self._has_gone(caller))
+            waiting.asked.add_done_callback(lambda asked: _heard(waiting, asked))
+
     def _sweep(self) -> None:
         """Answers calls past their deadline, tells the host, and reports a host that hangs."""
         now = time.monotonic()
+        self._may_ask = MOST_ASKED
         for frame_id, flight in list(self._flights.items()):
             for index, waiting in enumerate(flight.calls):
-                if not waiting.future.done() and waiting.call.context.deadline <= now:
-                    _expire(waiting)
+                if not waiting.future.done():
+                    if waiting.call.context.deadline <= now:
+                        _expire(waiting)
+                    else:
+                        self._ask(waiting)
                 if waiting.future.done() and not waiting.dropped:
                     waiting.dropped = True
                     self._transport.write(encode_frame(CancelFrame(frame_id, index)))
@@ -303,22 +327,23 @@ class HostReplica(asyncio.Protocol):
                 for waiting in flight.calls
             ):
                 servable = flight.calls[0].call.servable
-                del self._flights[frame_id]
-                flight.lane.frames -= 1
-                self._wake(flight.lane)
+                self._land(frame_id)
                 self._overdue(self, servable.name, servable.version)
         for lane in self._lanes.values():
+            over = False
             for waiting in lane.waiting:
-                if not waiting.future.done() and waiting.call.context.deadline <= now:
+                if waiting.future.done():
+                    over = True
+                elif waiting.call.context.deadline <= now:
                     _expire(waiting)
+                    over = True
+                else:
+                    self._ask(waiting)
+            if over:
+                lane.drop_done()
         self._sweeping = self._busy
         if self._sweeping:
             self._loop.call_later(SWEEP_S, self._sweep)
-
-
-def _row_shapes(call: InferCall) -> list[tuple[int, ...]]:
-    inputs = call.inputs
-    return [inputs[spec.name].shape[1:] for spec in call.signature.inputs]
 
 
 def _resolve(waiting: Waiting, outputs: dict[str, np.ndarray]) -> None:
@@ -330,15 +355,21 @@ def _resolve(waiting: Waiting, outputs: dict[str, np.ndarray]) -> None:
     waiting.future.set_result(InferReply(call.servable, call.signature, outputs))
 
 
-def _fail(waiting: Waiting, error: CallError) -> None:
+def _fail(waiting: Waiting, error: Exception) -> None:
     if not waiting.future.done():
-        waiting.future.set_exception(MaasError(error.kind, error.message))
+        waiting.future.set_exception(error)
+
+
+def _heard(waiting: Waiting, asked: asyncio.Future[bool]) -> None:
+    if not asked.cancelled() and asked.exception() is None and asked.result():
+        _fail(waiting, MaasError(ErrorKind.CANCELLED, "the client went away"))
 
 
 def _expire(waiting: Waiting) -> None:
-    waiting.future.set_exception(
+    _fail(
+        waiting,
         MaasError(
             ErrorKind.DEADLINE_EXCEEDED,
             f"{waiting.call.servable} did not answer before the call's deadline",
-        )
+        ),
     )

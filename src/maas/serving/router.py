@@ -16,7 +16,8 @@ from maas.core.messages import CallContext, InferCall, InferReply, ModelView, Ve
 from maas.core.states import ServableState
 from maas.serving.messages import FromProcess, Lost, Overdue, Want
 from maas.serving.plan import EMPTY, HostPlan, ModelPlan, Plan
-from maas.serving.replica import HostReplica, ReplicaLostError
+from maas.serving.replica import HasGone, HostReplica, ReplicaLostError
+from maas.serving.segments import Budget
 from maas.settings import ServingSettings
 
 RECONNECT_S = 0.02
@@ -31,12 +32,19 @@ class Router:
         settings: handed to the replicas.
         waiting_rows: rows that may wait for one version.
         say: tells control.
+        has_gone: says whether a caller has; None where that cannot be known.
     """
 
     def __init__(
-        self, settings: ServingSettings, waiting_rows: int, say: Callable[[FromProcess], None]
+        self,
+        settings: ServingSettings,
+        waiting_rows: int,
+        say: Callable[[FromProcess], None],
+        has_gone: HasGone | None = None,
     ):
         self._settings = settings
+        self._budget = Budget(settings.segment_bytes)
+        self._has_gone = has_gone
         self._waiting_rows = waiting_rows
         self._say = say
         self._plan = EMPTY
@@ -143,7 +151,14 @@ class Router:
             return
 
     def _new_replica(self) -> HostReplica:
-        return HostReplica(self._settings, self._waiting_rows, self._on_lost, self._on_overdue)
+        return HostReplica(
+            self._settings,
+            self._waiting_rows,
+            self._on_lost,
+            self._on_overdue,
+            self._budget,
+            self._has_gone,
+        )
 
     def _retire(self, host_id: str) -> None:
         """Lets a host go that the plan no longer names, once its last answer is here."""

@@ -115,10 +115,11 @@ class HostEntry:
 
 @dataclass(slots=True)
 class Peer:
-    """One process on the control socket: what it has acknowledged."""
+    """One process on the control socket: what it has acknowledged, how often it has said Stats."""
 
     kind: str
     id: str
     pid: int
     number: int = -1
     keys: int = -1
+    counted: int = 0

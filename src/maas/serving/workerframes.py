@@ -90,11 +90,16 @@ class FrameSocket:
         """
         head = self._encode(message)
         size = sum(map(len, chunks))
-        parts = (PREFIX.pack(len(head), size) + head, *chunks)
-        # Not sendmsg, which the sandbox refuses: it could hand open files to nobody.
-        sent = os.writev(self._socket.fileno(), parts[:MOST_PARTS])
-        if sent < PREFIX.size + len(head) + size:
-            self._socket.sendall(memoryview(b"".join(parts))[sent:])
+        parts = [PREFIX.pack(len(head), size) + head, *chunks]
+        at = 0
+        while at < len(parts):
+            # Not sendmsg, which the sandbox refuses: it could hand open files to nobody.
+            sent = os.writev(self._socket.fileno(), parts[at : at + MOST_PARTS])
+            while at < len(parts) and sent >= len(parts[at]):
+                sent -= len(parts[at])
+                at += 1
+            if sent:
+                parts[at] = memoryview(parts[at])[sent:]
 
     def receive(self) -> tuple[Message, bytearray] | None:
         """Waits for a message.

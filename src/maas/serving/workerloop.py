@@ -54,6 +54,7 @@ def serve(descriptor: int, sandbox: tuple[str, ...], runtime_for: Callable[[str]
             frames.send(_refusal("the model failed on these values", ErrorKind.INTERNAL, error))
         else:
             frames.send(Answer(metas), chunks)
+    servable.close()
 
 
 def _load(order: Load, runtime_for: Callable[[str], Runtime]) -> Servable:

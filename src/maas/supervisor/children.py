@@ -136,11 +136,13 @@ def show(process: str, line: bytes) -> None:
             return
         try:
             record = json.loads(line)
-            level, message = record["level"], record["message"]
-        except (ValueError, TypeError, LookupError, RecursionError):
+            level, message, note = record["level"], record["message"], record.get("note", False)
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
             return
         if level in ("warning", "error", "critical"):
             sys.stderr.write(f"{level}: {process}: {message}\n")
+        elif note:
+            sys.stderr.write(f"{message}\n")
 
 
 def how_it_ended(code: int) -> str:

@@ -32,6 +32,10 @@ HISTOGRAMS = {
         "Time of a prediction, decoded to answered",
         ("model", "version", "dialect"),
     ),
+    "maas_call_failed_seconds": (
+        "Time of a prediction that failed",
+        ("model", "version", "dialect"),
+    ),
     "maas_infer_seconds": ("Time of one run of the engine", ("model", "version")),
     "maas_queue_seconds": ("Time a frame waited for its engine", ("model", "version")),
 }

@@ -30,7 +30,7 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        for name in ("model", "request_id"):
+        for name in ("model", "request_id", "note"):
             value = getattr(record, name, None)
             if value is not None:
                 line[name] = value

@@ -64,6 +64,11 @@ class FakeDeployments:
         """Counts."""
         self.changes += 1
 
+    def retry(self, name: str) -> None:
+        """Forgets failures."""
+        self.calls.append(f"retry {name}")
+        self.failures = {one: why for one, why in self.failures.items() if one.name != name}
+
     async def settled(self, servable: ServableId, timeout_s: float) -> None:
         """Loads a version.
 

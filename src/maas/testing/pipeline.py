@@ -109,7 +109,11 @@ class FakePipeline:
         digest = "sha256:" + hashlib.sha256(content).hexdigest()
         fingerprint = digest + msgspec.json.encode(options).decode()
         with self._lock:
-            known = self._registry.find(name, fingerprint)
+            known = (
+                self._registry.find(name, fingerprint)
+                if options.version is None
+                else self._registry.numbered(name, options.version, digest)
+            )
             if known is not None:
                 return known, False
             folder = self._registry.stage()

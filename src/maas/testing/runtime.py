@@ -152,6 +152,6 @@ def _refusal(call: Callable[[], object], what: str) -> MaasError:
 def _same(one: np.ndarray, other: np.ndarray) -> bool:
     if one.shape != other.shape or one.dtype != other.dtype:
         return False
-    if one.dtype.kind == "f":
+    if one.dtype.kind in "fV":
         return bool(np.allclose(one, other, rtol=RTOL, atol=ATOL, equal_nan=True))
     return bool(np.array_equal(one, other))

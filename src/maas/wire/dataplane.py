@@ -10,6 +10,7 @@ bodies are decoded on a thread, so that small calls beside them do not wait.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -24,7 +25,7 @@ from maas.core.ports import Engine
 from maas.serving.router import Router
 from maas.settings import Settings
 from maas.telemetry.metrics import Counter, Metrics
-from maas.wire.exchange import Exchange
+from maas.wire.exchange import LARGE_BYTES, Ask, Exchange
 from maas.wire.grpc.plane import GrpcPlane, is_grpc
 from maas.wire.grpc.table import rpcs as grpc_rpcs
 from maas.wire.http import (
@@ -41,21 +42,32 @@ from maas.wire.http import (
     read_body,
     send_answer,
 )
-from maas.wire.oip.handlers import binary_tensors
-from maas.wire.routes import Family, Route
+from maas.wire.routes import Dialect, Family, Route
 from maas.wire.status import HTTP_STATUS
 from maas.wire.table import family_of, match
 
 log = logging.getLogger("maas.dataplane")
 
 ROUTES_KEPT = 4096
+UNPACKED_AT_ONCE = 4096
+"""Compressed bodies below it are decompressed on the loop: a thousand times as much at most."""
 PROBE = Principal("", "probe", "caller")
 
 
 class Endpoint:
     """A path that has been understood once: what answers it, and what was counted there."""
 
-    __slots__ = ("counts", "dialect", "error_body", "handlers", "methods", "open", "ref", "verb")
+    __slots__ = (
+        "compressed",
+        "counts",
+        "dialect",
+        "error_body",
+        "handlers",
+        "methods",
+        "open",
+        "ref",
+        "verb",
+    )
 
     def __init__(self, route: Route, family: Family):
         self.handlers = {"HEAD": route.handlers["GET"]} if "GET" in route.handlers else {}
@@ -67,6 +79,8 @@ class Endpoint:
         self.open = route.open
         self.error_body = family.error_body
         self.counts: dict[int, Counter] = {}
+        # As Triton: its asyncio client accepts gzip on every call and undoes it on this one only.
+        self.compressed = route.dialect is not Dialect.OIP or route.verb == "predict"
 
 
 class DataPlane:
@@ -79,6 +93,7 @@ class DataPlane:
         settings: limits, defaults.
         metrics: where requests are counted.
         ready: whether this process holds an acknowledged plan.
+        ask: asks control.
     """
 
     def __init__(
@@ -89,11 +104,13 @@ class DataPlane:
         settings: Settings,
         metrics: Metrics,
         ready: Callable[[], bool],
+        ask: Ask,
     ):
         self.engine = engine
         self.router = router
         self.settings = settings
         self.ready = ready
+        self.ask = ask
         self.worker = ThreadPoolExecutor(1, thread_name_prefix="decode")
         self._authenticator = authenticator
         self._metrics = metrics
@@ -115,7 +132,7 @@ class DataPlane:
             return
         headers: Sequence[Header] = scope["headers"]
         request_id = None
-        encoding = accepted = binary = b""
+        encoding = accepted = json_length = b""
         for name, value in headers:
             if name == b"x-request-id":
                 request_id = clean_request_id(value)
@@ -124,7 +141,7 @@ class DataPlane:
             elif name == b"accept-encoding":
                 accepted = value
             elif name == b"inference-header-content-length":
-                binary = value
+                json_length = value
         if request_id is None:
             request_id = self._new_id()
         endpoint = self._endpoints.get(path)
@@ -137,17 +154,23 @@ class DataPlane:
                 raise _not_allowed(method, endpoint)
             principal = PROBE if endpoint.open else self._authenticator.authenticate(headers)
             body = b""
-            if method == "POST":
+            if method in ("POST", "PUT"):
                 body = await read_body(receive, headers, self._body_bytes)
                 if encoding and encoding != b"identity":
-                    body = decompress(body, encoding, self._body_bytes)
-            if binary and binary != b"%d" % len(body):
-                raise binary_tensors()
+                    body = await self._unpacked(body, encoding)
             context = CallContext(
-                request_id, principal, time.monotonic() + self._call_s, endpoint.dialect
+                request_id, principal, time.monotonic() + self._call_s, endpoint.dialect, 0, receive
             )
             answer = await handler(
-                Exchange(self, endpoint.ref, context, body, headers, scope["query_string"])
+                Exchange(
+                    self,
+                    endpoint.ref,
+                    context,
+                    body,
+                    headers,
+                    scope["query_string"],
+                    json_length,
+                )
             )
         except MaasError as error:
             if endpoint is None and is_grpc(scope):
@@ -166,11 +189,25 @@ class DataPlane:
         if counter is None:
             counter = counts[status] = self._counter(endpoint, status)
         counter.count += 1
-        if accepted and len(answer.body) >= COMPRESSED_FROM:
+        if (
+            accepted
+            and len(answer.body) >= COMPRESSED_FROM
+            and (endpoint is None or endpoint.compressed)
+        ):
             wanted = accepted_encoding(accepted)
-            if wanted:
+            if wanted and len(answer.body) < LARGE_BYTES:
                 compress(answer, wanted)
+            elif wanted:
+                loop = asyncio.get_running_loop()
+                await loop.run_in_executor(self.worker, compress, answer, wanted)
         await send_answer(send, answer, request_id, head=scope["method"] == "HEAD")
+
+    async def _unpacked(self, body: bytes, encoding: bytes) -> bytes:
+        """The body decompressed: on the thread, where that may take longer than a small call."""
+        if len(body) < UNPACKED_AT_ONCE:
+            return decompress(body, encoding, self._body_bytes)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.worker, decompress, body, encoding, self._body_bytes)
 
     def _new_id(self) -> str:
         return f"{self._prefix}-{next(self._ids):x}"

@@ -15,6 +15,7 @@ from maas.core.messages import CallContext, InferCall, InferReply, ModelView
 from maas.core.ports import Engine
 from maas.core.signature import Signature
 from maas.core.tensor import Tensors
+from maas.serving.messages import Question, Reply
 from maas.serving.router import Router
 from maas.settings import Settings
 from maas.wire.http import Answer, Header
@@ -23,6 +24,8 @@ LARGE_BYTES = 128 << 10
 """Bodies and answers from here on are decoded and encoded on a thread."""
 
 T = TypeVar("T")
+Ask = Callable[[Question, float], Awaitable[Reply]]
+"""Asks control, and waits so many seconds for the answer (`maas.serving.follower.Follower.ask`)."""
 
 
 class Server(Protocol):
@@ -33,6 +36,7 @@ class Server(Protocol):
     settings: Settings
     ready: Callable[[], bool]
     worker: ThreadPoolExecutor
+    ask: Ask
 
 
 class Exchange:
@@ -45,9 +49,11 @@ class Exchange:
         body: the request's, decompressed.
         headers: the request's, names in lower case.
         query: the raw query string.
+        json_length: of the body, as Inference-Header-Content-Length has it; empty where it is not
+            there.
     """
 
-    __slots__ = ("body", "context", "headers", "large", "query", "ref", "server")
+    __slots__ = ("body", "context", "headers", "json_length", "large", "query", "ref", "server")
 
     def __init__(
         self,
@@ -57,6 +63,7 @@ class Exchange:
         body: bytes,
         headers: Sequence[Header],
         query: bytes,
+        json_length: bytes = b"",
     ):
         self.server = server
         self.ref = ref
@@ -64,6 +71,7 @@ class Exchange:
         self.body = body
         self.headers = headers
         self.query = query
+        self.json_length = json_length
         self.large = len(body) >= LARGE_BYTES
         """Whether the body is to be decoded with `off_loop`."""
 

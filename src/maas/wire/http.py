@@ -17,6 +17,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 Header = tuple[bytes, bytes]
 
 JSON = (b"content-type", b"application/json")
+BINARY = (b"content-type", b"application/octet-stream")
 TEXT = (b"content-type", b"text/plain; charset=utf-8")
 MAX_REQUEST_ID = 128
 PIECE = 1 << 20

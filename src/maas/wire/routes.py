@@ -24,6 +24,9 @@ class Dialect(StrEnum):
     PLAIN = "plain"
     OIP = "oip"
     TFSERVING = "tfserving"
+    KSERVE = "kserve"
+    MLFLOW = "mlflow"
+    TORCHSERVE = "torchserve"
 
 
 class Route(Struct, frozen=True):

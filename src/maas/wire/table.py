@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+from maas.wire.kserve import routes as kserve
+from maas.wire.mlflow import routes as mlflow
 from maas.wire.oip import routes as oip
 from maas.wire.plain import routes as plain
 from maas.wire.routes import Family, Route, no_route, planned
 from maas.wire.tfserving import routes as tfserving
+from maas.wire.torchserve import routes as torchserve
 
-FAMILIES: tuple[Family, ...] = (oip.FAMILY, tfserving.FAMILY, plain.FAMILY)
+FAMILIES: tuple[Family, ...] = (
+    oip.FAMILY,
+    tfserving.FAMILY,
+    kserve.FAMILY,
+    mlflow.FAMILY,
+    torchserve.FAMILY,
+    plain.FAMILY,
+)
 """In the order in which they are asked; the plain calls take what no other does."""
 
 _FIXED = {path: route for family in FAMILIES for path, route in family.fixed.items()}
 _PLANNED = (
     b"/v1/chat/completions", b"/v1/completions", b"/v1/embeddings", b"/v1/responses",
-    b"/console", b"/v1/models", b"/invocations", b"/ping", b"/version", b"/health", b"/models",
+    b"/console",
 )  # fmt: skip
-_PLANNED_BELOW = (b"/predictions/", b"/console/")
+_PLANNED_BELOW = (b"/console/",)
 
 
 def family_of(path: bytes) -> Family:

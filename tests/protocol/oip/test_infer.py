@@ -235,34 +235,21 @@ def test_what_is_not_there(server, path):
     bare_error(server.post(path, flower()), 404)
 
 
-BINARY = {"name": "x", "shape": [1, 4], "datatype": "FP32", "parameters": {"binary_data_size": 16}}
-
-
 @pytest.mark.parametrize(
     "body",
     [
-        {"inputs": [BINARY]},
-        flower(parameters={"binary_data_output": True}),
-        flower(outputs=[{"name": "label", "parameters": {"binary_data": True}}]),
         flower(outputs=[{"name": "label", "parameters": {"shared_memory_region": "r"}}]),
-        {"inputs": [{**BINARY, "parameters": {"shared_memory_region": "r"}}]},
+        {
+            "inputs": [
+                {
+                    "name": "x",
+                    "shape": [1, 4],
+                    "datatype": "FP32",
+                    "parameters": {"shared_memory_region": "r"},
+                }
+            ]
+        },
     ],
 )
-def test_extensions_that_are_not_built_say_so(server, body):
-    assert "not supported" in bare_error(server.post(IRIS, body), 501)
-
-
-def test_a_binary_request_says_so_too(server):
-    # As tritonclient sends it: JSON, then the tensor's bytes, the header telling them apart.
-    import orjson
-
-    head = orjson.dumps({"inputs": [BINARY]})
-    answer = server.post(
-        IRIS,
-        head + bytes(16),
-        headers={
-            "inference-header-content-length": str(len(head)),
-            "content-type": "application/octet-stream",
-        },
-    )
-    assert "binary" in bare_error(answer, 501)
+def test_shared_memory_of_callers_is_not_read(server, body):
+    assert "in shared memory is not read" in bare_error(server.post(IRIS, body), 501)

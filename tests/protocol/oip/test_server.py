@@ -14,7 +14,7 @@ def test_server_metadata(server):
     assert answer["name"] == "maas"
     assert isinstance(answer["version"], str)
     assert "classification" in answer["extensions"]
-    assert "binary_tensor_data" not in answer["extensions"]  # it is not built
+    assert "binary_tensor_data" in answer["extensions"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""NVIDIA's own client, tritonclient over HTTP, with tensors in JSON."""
+"""NVIDIA's own client, tritonclient over HTTP, with tensors in JSON; `test_binary` has the rest."""
 
 from __future__ import annotations
 
@@ -107,9 +107,3 @@ def test_errors_reach_the_caller(client):
         client.infer("nobody", [sent("x", FLOWER, "FP32")], outputs=wanted("label"))
     with pytest.raises(InferenceServerException, match=r"\[400\].*expected x FP32"):
         client.infer("iris", [sent("y", FLOWER, "FP32")], outputs=wanted("label"))
-
-
-def test_its_binary_form_is_refused_with_the_way_out(client):
-    tensor = triton.InferInput("x", [1, 4], "FP32").set_data_from_numpy(FLOWER)
-    with pytest.raises(InferenceServerException, match="binary_data=False"):
-        client.infer("iris", [tensor])

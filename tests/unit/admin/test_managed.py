@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from maas.access import Keyring
+from maas.admin.answers import Answers
 from maas.admin.deployments import LiveStatus
 from maas.admin.managed import ManagedDeployments
 from maas.core.errors import ErrorKind, MaasError
@@ -25,12 +26,28 @@ from maas.registry import Registry, VersionDraft
 from maas.serving.controlserver import ControlServer
 from maas.serving.follower import Follower
 from maas.serving.manager import SHARED, Manager
-from maas.serving.messages import Ack, Failed, FromProcess, Hello, Ready, Unloaded
+from maas.serving.messages import (
+    Ack,
+    Counted,
+    Done,
+    Failed,
+    FromProcess,
+    Hello,
+    LoadModel,
+    Question,
+    Ready,
+    Refused,
+    Reply,
+    StatisticsOf,
+    Unloaded,
+    UnloadModel,
+)
 from maas.serving.plan import KEYS_FILE, read_plan, replace_file
 from maas.serving.planning import Catalogue
 from maas.settings import ServingSettings
 from maas.telemetry.logfiles import LogFolder, LogLine
 from maas.telemetry.metrics import Metrics
+from maas.telemetry.statistics import Tally
 from maas.testing.deployments import INFO
 from maas.testing.fleet import FakeFleet
 from maas.testing.pipeline import REPORT, SIGNATURE
@@ -67,7 +84,13 @@ class Ground:
     def __init__(self, run: Path, registry: Registry):
         self.run = run
         self.registry = registry
-        self.server = ControlServer(self._handle, self._acked, lambda: self.manager.changed())
+        self.server = ControlServer(
+            self._handle,
+            self._acked,
+            lambda: self.manager.changed(),
+            lambda process, series: None,
+            self.answer,
+        )
         self.manager = Manager(
             Catalogue(registry.snapshot, registry.artifact),
             ServingSettings(),
@@ -114,6 +137,16 @@ class Ground:
 
     async def _handle(self, peer: object, message: FromProcess) -> None:
         pass
+
+    async def answer(self, question: Question) -> Reply:
+        answers = Answers(
+            self.registry,
+            self.deployments,
+            self.manager.versions.keys(),
+            self.server.recount,
+            Tally(lambda: 0.0).statistics,
+        )
+        return await answers(question)
 
     def _acked(self) -> None:
         self.manager.acked()
@@ -381,3 +414,78 @@ async def test_a_models_log_is_followed(ground: Ground) -> None:
 async def test_what_runs_is_told(ground: Ground) -> None:
     assert ground.deployments.info() is INFO
     assert ground.deployments.processes() == ()
+
+
+async def test_an_ingress_has_a_model_unloaded_and_loaded_again(ground: Ground) -> None:
+    servable = await ground.serve()
+    ask = ground.ingress.follower.ask
+    await ask(UnloadModel("iris", 5), 5)
+    assert ground.deployments.status(servable).state is END
+    assert ground.deployments.serving("iris") is None
+    plan = read_plan(ground.run).models["iris"]
+    assert plan.default is None
+    assert "load it with POST" in plan.versions[1].reason
+    error = await refused(ground.deployments.settled(servable, 5))
+    assert error.kind is ErrorKind.FAILED_PRECONDITION
+    assert await ask(UnloadModel("iris", 5), 5) == Done()
+    await ask(LoadModel("iris", 5), 5)
+    assert ground.deployments.status(servable).state is AVAILABLE
+    assert ground.deployments.serving("iris") == 1
+    assert ground.ingress.defaults == {"iris": 1}
+
+
+async def test_promoting_a_version_loads_what_was_unloaded(ground: Ground) -> None:
+    await ground.serve()
+    await ground.ingress.follower.ask(UnloadModel("iris", 5), 5)
+    second = ground.commit()
+    ground.registry.promote("iris", second.version)
+    ground.deployments.registry_changed()
+    await ground.deployments.switched("iris", second.version, 5)
+    assert not ground.registry.model("iris").unloaded
+
+
+async def test_a_load_tries_what_failed_again(ground: Ground) -> None:
+    servable = ServableId("iris", 1)
+    ground.fleet.failures[servable] = "it is corrupt"
+    ground.commit()
+    ground.registry.promote("iris", 1)
+    await until(lambda: ground.ingress.follower.acknowledged)
+    ask = ground.ingress.follower.ask
+    error = await refused(ask(LoadModel("iris", 5), 5))
+    assert (error.kind, error.message) == (ErrorKind.UNAVAILABLE, "it is corrupt")
+    del ground.fleet.failures[servable]
+    await ask(LoadModel("iris", 5), 5)
+    assert ground.deployments.serving("iris") == 1
+
+
+async def test_what_cannot_be_loaded_is_said(ground: Ground) -> None:
+    ask = ground.ingress.follower.ask
+    await until(lambda: ground.ingress.follower.acknowledged)
+    for question in (LoadModel("nobody", 5), UnloadModel("nobody", 5)):
+        assert (await refused(ask(question, 5))).kind is ErrorKind.NOT_FOUND
+    ground.commit()
+    error = await refused(ask(LoadModel("iris", 5), 5))
+    assert error.kind is ErrorKind.FAILED_PRECONDITION
+    assert "no version of iris is promoted" in error.message
+    await ground.serve("other")
+    ground.ingress.hears.clear()
+    reply = await ground.answer(UnloadModel("other", 0.05))
+    assert isinstance(reply, Refused)
+    assert reply.kind is ErrorKind.DEADLINE_EXCEEDED
+    assert "takes no more calls" in reply.message
+    ground.ingress.hears.set()
+
+
+async def test_an_ingress_asks_for_statistics(ground: Ground) -> None:
+    servable = await ground.serve()
+    other = await ground.serve("other")
+    ask = ground.ingress.follower.ask
+    for asked, expected in (
+        (StatisticsOf(), [servable, other]),
+        (StatisticsOf("iris"), [servable]),
+        (StatisticsOf("iris", 1), [servable]),
+        (StatisticsOf("iris", 2), []),
+    ):
+        reply = await ask(asked, 5)
+        assert isinstance(reply, Counted)
+        assert [one.servable for one in reply.versions] == expected

@@ -14,7 +14,8 @@ from maas_stub_server import KEY, Stub
 from maas.cli import checks, ports
 from maas.cli.checks import Status
 from maas.client import Client
-from maas.core.records import Page, ProcessRecord
+from maas.core.records import ImportRecord, Page, ProcessRecord
+from maas.runtimes.onnx_gpu import OnnxCudaRuntime
 
 
 @pytest.fixture
@@ -33,8 +34,8 @@ def test_a_server_that_is_well(stub: Stub, maas: Any, home: Path) -> None:
     assert "front envoy, gRPC on" in result.out
     names = {check["name"] for check in json.loads(maas("doctor", "--json").out)}
     assert names == {
-        "python", "libpython", "envoy", "sklearn", "tensorflow", "openvino", "bench",
-        "data folder", "owner key", "server", "iris",
+        "python", "libpython", "envoy", "sklearn", "tensorflow", "openvino", "grpc", "bench",
+        "gpu", "data folder", "owner key", "server", "iris",
     }  # fmt: skip
 
 
@@ -64,6 +65,21 @@ def test_models_that_do_not_serve_are_named(stub: Stub, maas: Any, home: Path) -
     assert "warn  slow         its process died, restarts: 2 (exit status 3)" in result.out
     assert "cure: maas logs slow" in result.out
     assert "iris" not in result.out
+
+
+def test_what_was_refused_in_a_watched_folder_is_named(stub: Stub, maas: Any, home: Path) -> None:
+    home.mkdir()
+    found = [
+        ImportRecord("iris", "2", 2, "imported"),
+        ImportRecord("iris", "3", 3, "refused", "it is cut off"),
+        ImportRecord("", "bad name", None, "refused", "it is not a model name"),
+    ]
+    stub.on("GET /api/imports", 200, {"imports": found})
+    result = maas("doctor")
+    assert result.code == 0, result
+    assert "warn  iris:3       3: it is cut off" in result.out
+    assert "warn  bad name     bad name: it is not a model name" in result.out
+    assert "iris:2" not in result.out
 
 
 def test_a_key_others_can_read_fails_with_its_cure(stub: Stub, maas: Any, home: Path) -> None:
@@ -139,10 +155,25 @@ def test_what_is_missing_names_its_cure(monkeypatch: pytest.MonkeyPatch) -> None
     assert first.status is Status.WARN
     assert "pip install 'maas-server[sklearn]'" in first.cure
     assert [other.cure for other in others] == [
-        f"pip install 'maas-server[{extra}]'" for extra in ("tensorflow", "openvino", "bench")
+        f"pip install 'maas-server[{extra}]'"
+        for extra in ("tensorflow", "openvino", "grpc", "bench")
     ]
     assert {other.status for other in others} == {Status.OK}
     assert checks.check_front().status is Status.WARN
+
+
+def test_a_gpu_is_named_with_what_it_lacks(tmp_path: Path) -> None:
+    none = OnnxCudaRuntime((str(tmp_path / "nvidiactl"),), tmp_path)
+    assert checks.check_gpu([none]).status is Status.OK
+    assert "run on the processor" in checks.check_gpu([none]).detail
+    assert checks.check_gpu().name == "gpu"
+    (tmp_path / "nvidiactl").touch()
+    lacking = checks.check_gpu([none])
+    assert lacking.status is Status.WARN
+    assert "this ONNX Runtime has no CUDA provider" in lacking.detail
+    assert "pip install 'onnxruntime-gpu[cuda,cudnn]'" in lacking.cure
+    (tmp_path / "libonnxruntime_providers_cuda.so").touch()
+    assert checks.check_gpu([none]).detail == "engines onnx-cuda are raced at publish"
 
 
 def test_libpython_is_a_file_or_a_warning_with_a_cure() -> None:

@@ -97,6 +97,16 @@ def test_several_paths_are_named_after_their_files(
     assert "both be called 'iris'" in maas("publish", str(model), f"{tmp_path}/iris.skops").err
 
 
+def test_a_url_is_named_after_the_model_there(stub: Stub, maas: Any) -> None:
+    result = maas("publish", "triton+http://models.example/iris")
+    assert result.code == 0, result
+    assert stub.last("POST").path == "/api/models/iris/versions"
+    assert stub.last("POST").body == b'{"upstream":"triton+http://models.example:8000/iris"}'
+    result = maas("publish", "http://models.example/iris")
+    assert result.code == 2
+    assert "is no upstream's URL; expected PROTOCOL+TRANSPORT" in result.err
+
+
 def test_a_job_that_fails_is_exit_1_and_one_sentence(stub: Stub, maas: Any, model: Path) -> None:
     error = ErrorBody("internal", "something broke", "req-7")
     stub.publish_ends(Operation("op1", OperationState.FAILED, "iris", error=error))

@@ -11,7 +11,14 @@ import msgspec
 import pytest
 
 from maas.cli.serve import publish_command, write
-from maas.settings import KeySettings, ServerSettings, Settings, SettingsError, load_settings
+from maas.settings import (
+    ImportSettings,
+    KeySettings,
+    ServerSettings,
+    Settings,
+    SettingsError,
+    load_settings,
+)
 
 
 @pytest.fixture
@@ -127,6 +134,8 @@ def test_an_owners_key_of_the_environment_reaches_the_publish_but_no_command_lin
 )
 def test_the_publish_reaches_the_server_whatever_it_listens_on(host: str, url: str) -> None:
     settings = Settings(server=ServerSettings(host=host), keys=KeySettings(owner="k"))
+    command = publish_command(["triton+http://host/m"], [], settings)
+    assert command[-1] == "triton+http://host/m"
     command = publish_command(["a"], [], settings)
     assert command[command.index("--url") + 1] == url
 
@@ -196,3 +205,29 @@ def test_what_dead_supervisors_left_is_removed_and_a_living_ones_is_kept(tmp_pat
     write(load_settings({"paths": {"run": str(run), "home": str(tmp_path)}}, {}))
     assert not dead.exists()
     assert living.read_text() == "{}"
+
+
+def test_a_folder_to_watch_goes_into_the_settings(
+    executed: list[list[str]],
+    maas: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "release-1").mkdir()
+    (tmp_path / "current").symlink_to("release-1")
+    result = maas(
+        "serve", "--model_base_path", "current/", "--model_name", "花",
+        "--file_system_poll_wait_seconds", "0", "--trust",
+    )  # fmt: skip
+    assert result.code == 0, result
+    # The link stays one: where it points later is followed.
+    assert settings_of(executed[0]).imports == ImportSettings(
+        base_path=str(tmp_path / "current"), model_name="花", poll_s=0, trust=True
+    )
+    result = maas("serve", "--model-repository", str(tmp_path))
+    assert settings_of(executed[1]).imports == ImportSettings(repository=str(tmp_path))
+    monkeypatch.setenv("MAAS_IMPORTS_REPOSITORY", "release-1")
+    assert maas("serve").code == 0
+    assert settings_of(executed[2]).imports.repository == str(tmp_path / "release-1")
+    assert maas("serve", "--model-base-path", ".", "--model-name", "m").code == 2

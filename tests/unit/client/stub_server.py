@@ -19,6 +19,7 @@ import msgspec
 from maas.core.records import (
     EngineTiming,
     ErrorBody,
+    ImportRecord,
     KeyRecord,
     ModelRecord,
     NewKey,
@@ -161,6 +162,8 @@ class Stub:
         process = ProcessRecord("host-1", "host", 42, "ready", ("iris:2",), 50_000_000, 1.5,
                                 "2026-01-02T03:04:05Z", 1, "killed by signal 9")  # fmt: skip
         self.on("GET /api/processes", 200, {"processes": [process]})
+        found = ImportRecord("iris", "2", 2, "imported")
+        self.on("GET /api/imports", 200, {"imports": [found]})
         record = KeyRecord("k1", "anna", Role.CALLER, "2026-01-02T03:04:05Z")
         self.on("POST /api/keys", 201, NewKey(record, "maas_new"))
         self.on("GET /api/keys", 200, {"keys": [record]})

@@ -43,6 +43,7 @@ async def test_every_method_over_a_socket(stub: Stub) -> None:
         assert (await client.patch("iris", 2, description="d")).version == 2
         await client.delete("iris", 2)
         assert (await client.processes())[0].models == ("iris:2",)
+        assert (await client.imports())[0].state == "imported"
         assert (await client.create_key("anna")).key == "maas_new"
         assert (await client.keys())[0].name == "anna"
         assert (await client.revoke_key("k1")).id == "k1"

@@ -42,6 +42,7 @@ def test_every_method_over_a_socket(stub: Stub) -> None:
         client.delete("iris", 2)
         client.delete("iris")
         assert client.processes()[0].models == ("iris:2",)
+        assert client.imports()[0].state == "imported"
         assert client.create_key("anna", "caller").key == "maas_new"
         assert client.keys()[0].name == "anna"
         assert client.revoke_key("k1").id == "k1"

@@ -36,6 +36,25 @@ def test_one_file_goes_raw(tmp_path: Path) -> None:
     assert body(upload) == file.read_bytes()
 
 
+def test_a_url_goes_as_a_small_file(tmp_path: Path) -> None:
+    url = "triton+grpc://models.example:8001/iris"
+    upload = make("triton+grpc://Models.Example/iris")
+    assert upload.content_type == "application/octet-stream"
+    assert upload.params[0] == ("filename", "upstream.json")
+    assert body(upload) == b'{"upstream":"%s"}' % url.encode()
+    tar = make(url, sample=np.ones((2, 4)))
+    assert tar.content_type == "application/x-tar"
+    assert set(untar(body(tar))) == {"model/upstream.json", "sample/sample.npy"}
+
+
+@pytest.mark.parametrize("url", ["http://host/m", "triton+http://user:secret@host/m", "x://"])
+def test_a_url_that_cannot_be_read_is_not_sent(url: str) -> None:
+    with pytest.raises(MaasError) as caught:
+        make(url)
+    assert caught.value.kind is ErrorKind.INVALID_ARGUMENT
+    assert "secret" not in caught.value.message
+
+
 def test_options_become_the_query(tmp_path: Path) -> None:
     file = tmp_path / "a.onnx"
     file.touch()

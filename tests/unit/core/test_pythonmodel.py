@@ -25,7 +25,7 @@ def test_a_size_is_a_number_or_a_letter(size):
 
 def test_every_type_is_in_the_package_itself():
     names = {"Bool", "Text", *(f"{u}Int{b}" for u in ("", "U") for b in (8, 16, 32, 64))}
-    names |= {"Float16", "Float32", "Float64"}
+    names |= {"BFloat16", "Float16", "Float32", "Float64"}
     assert {getattr(maas, name)["n"].dtype for name in names} == set(DType)
     assert maas.PythonModel is PythonModel
 

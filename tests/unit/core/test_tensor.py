@@ -7,7 +7,7 @@ from maas.core.tensor import DType
 
 PROTOCOL_NAMES = [
     "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64",
-    "FP16", "FP32", "FP64", "BYTES",
+    "FP16", "FP32", "FP64", "BF16", "BYTES",
 ]  # fmt: skip
 
 
@@ -30,7 +30,8 @@ def test_a_type_is_found_by_its_name(dtype: DType) -> None:
 @pytest.mark.parametrize("dtype", DType)
 def test_kinds_are_as_numpy_has_them(dtype: DType) -> None:
     assert dtype.is_integer == np.issubdtype(dtype.numpy, np.integer)
-    assert dtype.is_float == np.issubdtype(dtype.numpy, np.floating)
+    # NumPy does not know that ml_dtypes' bfloat16 is a float.
+    assert dtype.is_float == (np.issubdtype(dtype.numpy, np.floating) or dtype is DType.BF16)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from maas.dialects.oip.decode import decode_infer
 from maas.dialects.plain.decode import decode, parse
 from maas.dialects.tensorjson.document import LARGE_BYTES
 from maas.dialects.tfserving.decode import decode_predict
+from maas.dialects.tfserving.examplejson import decode_examples
 
 INPUTS = (
     TensorSpec("x", DType.FP32, (None, 2)),
@@ -37,6 +38,7 @@ DECODERS = {
     "plain": lambda text, view: decode(parse(text), view.signatures["serving_default"]),
     "oip": decode_infer,
     "tfserving": decode_predict,
+    "tfserving-examples": lambda text, view: decode_examples(text, view, "regress"),
 }
 LEAF = (
     st.none()
@@ -47,7 +49,7 @@ LEAF = (
     | st.sampled_from(["x", "k", "t", "b", "FP32", "INT8", "BYTES", "BOOL", "AA=="])
 )
 NAMES = """x k t b input_data text model inputs instances outputs name shape datatype data id
-parameters signature_name b64 classification timeout binary_data_size"""
+parameters signature_name b64 examples context classification timeout binary_data_size"""
 KEY = st.text(max_size=3) | st.sampled_from(NAMES.split())
 VALUE = st.recursive(
     LEAF,
@@ -58,6 +60,7 @@ VALID = [
     {"input_data": [[1.5, 2.5], [3.5, 4.5]]},
     {"x": [[1, 2]], "k": [1], "t": ["a"], "b": [True]},
     {"instances": [{"x": [1, 2], "k": 1, "t": {"b64": "AA=="}, "b": True}]},
+    {"examples": [{"x": [1, 2], "k": 1, "t": {"b64": "AA=="}}], "context": {"b": True}},
     {"inputs": {"x": [[1, 2]], "k": [1], "t": ["中"], "b": [False]}},
     {
         "id": "1",

@@ -93,3 +93,11 @@ def test_no_rows():
     nothing, other = np.zeros((0, 4), np.float32), np.zeros((0, 3), np.float32)
     assert compare({"y": nothing}, {"y": nothing.copy()}).agrees
     assert not compare({"y": nothing}, {"y": other}).agrees
+
+
+def test_half_precision_is_compared_by_its_own_steps():
+    near, far = 1 + 0.005, 1 + 0.03
+    for dtype, agrees in ((np.float16, True), (np.float32, False)):
+        one = {"y": np.ones((3, 1), dtype)}
+        assert compare(one, {"y": np.full((3, 1), near, dtype)}).agrees is agrees
+        assert not compare(one, {"y": np.full((3, 1), far, dtype)}).agrees

@@ -99,8 +99,11 @@ def test_pickles_inside_zips(refusal, canary):
         (b"x\x9c" + bytes(64), "zlib-compressed"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
         (b'{"learner": {}}', "looks like JSON"),
+        (b'{"learners": {"a": 1}}', "looks like JSON"),
         (b"<html></html>", "web page"),
-        (b"tree\nversion=v4\n", "plain text"),
+        (b"tree\nof life\n", "plain text"),
+        (bytes(136) + b"\x0f" + bytes(7) + b"binary:logistic" + bytes(200), "before 3.1"),
+        (b"binf" + bytes(136) + b"\x0f" + bytes(7) + b"binary:logistic", "before 3.1"),
         (bytes(range(128, 256)), "not a format that is known here"),
         (b"\x08\x01\x12\x03\xff\xfe\xfd", "saved_model.pb"),
         (b"\x08\x09\x12\x05tests", "saved_model.pb"),
@@ -299,6 +302,40 @@ def test_a_zip_of_which_one_block_is_gigabytes_is_not_unpacked(refusal, how):
 
 
 def test_a_zip_with_an_endless_list_of_members(refusal, monkeypatch):
-    monkeypatch.setattr("maas.publish.detect.LONGEST_LIST", 1 << 16)
+    monkeypatch.setattr("maas.publish.detect_file.LONGEST_LIST", 1 << 16)
     members = {f"member-{number}": b"" for number in range(2000)}
     assert "damaged" in refusal(zipped(**members), "m.skops")
+
+
+@pytest.mark.parametrize(
+    ("data", "format_"),
+    [
+        (b'{"learner":{"attributes":{}', "xgboost"),
+        (b'{\n  "version": [1, 6, 2],\n "learner": {', "xgboost"),
+        (b"{L" + bytes(7) + b"\x07learner{L" + bytes(7) + b"\nattributes{}", "xgboost"),
+        (b"tree\nversion=v4\nnum_class=1\n", "lightgbm"),
+        (b"tree\r\nversion=v3\r\n", "lightgbm"),
+    ],
+    ids=["json", "older json", "ubjson", "text", "text from Windows"],
+)
+@pytest.mark.parametrize("name", ["model.json", "model.onnx", "model"])
+def test_boosters_by_their_content(tmp_path, data, format_, name):
+    (tmp_path / name).write_bytes(data)
+    assert detect(tmp_path / name, name).format == format_
+
+
+def test_archives_of_pytorch(tmp_path, refusal):
+    def archive(*names: str) -> bytes:
+        return zipped(**{name.replace(".", "_dot_").replace("/", "__"): b"x" for name in names})
+
+    program = archive("m/archive_format", "m/models/model.json", "m/data/sample_inputs/model.pt")
+    (tmp_path / "m").write_bytes(program)
+    assert detect(tmp_path / "m", "m.pt2").format == "pt2"
+    script = archive("m/constants.pkl", "m/data.pkl", "m/code/__torch__.py")
+    assert "is TorchScript, which is code; export the model with" in refusal(script, "m.pt")
+    (tmp_path / "m").write_bytes(script)
+    assert detect(tmp_path / "m", "m.pt", trust=True).format == "torchscript"
+    assert "2.7 or older" in refusal(archive("serialized_exported_program.json"), "m.pt2")
+    weights = refusal(archive("m/data.pkl", "m/data/0"), "m.pt")
+    assert "PyTorch checkpoint" in weights
+    assert "torch.export.save" in weights

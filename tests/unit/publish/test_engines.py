@@ -4,7 +4,13 @@ import msgspec
 import pytest
 
 from maas.core.errors import ErrorKind, MaasError
-from maas.publish.engines import check_engine, check_obeyed, engines_for, racers
+from maas.publish.engines import (
+    check_engine,
+    check_obeyed,
+    check_trusted,
+    engines_for,
+    racers,
+)
 from maas.publish.messages import Finding
 from maas.runtimes.plugins import load_runtimes
 
@@ -73,3 +79,20 @@ def test_what_is_not_served_as_asked(asked, finding):
         check_obeyed(asked, finding)
     assert caught.value.kind is ErrorKind.INVALID_ARGUMENT
     assert f"engine {asked!r} cannot serve" in caught.value.message
+
+
+@pytest.mark.parametrize(("format_", "own"), [("mlflow", "mlflow"), ("triton", "triton-python")])
+def test_a_folder_holds_any_format_but_no_other_way_of_publishing(format_, own):
+    found = engines_for(format_, load_runtimes())
+    assert found[0] == "onnx"
+    assert {own, "sklearn", "pickle", "keras", "tensorflow", "openvino"} <= set(found)
+    assert not {"python", "upstream"} & set(found)
+
+
+@pytest.mark.parametrize("format_", ["pickle", "python", "torchscript", "mlflow", "triton-python"])
+def test_code_is_served_only_where_it_was_trusted(format_):
+    finding = msgspec.structs.replace(FINDING, format=format_)
+    check_trusted(True, finding)
+    with pytest.raises(MaasError, match="publish it with --trust"):
+        check_trusted(False, finding)
+    check_trusted(False, FINDING)

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from maas.core.errors import ErrorKind, MaasError
@@ -357,3 +358,30 @@ def test_the_data_folder_is_the_owners_alone(
     }
     assert home.stat().st_mode & 0o777 == 0o700
     assert registry.stage().stat().st_mode & 0o777 == 0o700
+
+
+def test_a_model_that_is_unloaded_stays_as_it_is_until_it_is_wanted_again(
+    registry: Registry, publish: Publish
+) -> None:
+    publish(alias=("prod",))
+    publish(content=b"two", fingerprint="2")
+    before = registry.model("iris")
+    gone = registry.unload("iris")
+    assert gone.unloaded
+    assert registry.unload("iris") == registry.model("iris") == gone
+    assert msgspec.structs.replace(gone, unloaded=False) == before
+    assert not registry.load("iris").unloaded
+    for wanted in (
+        lambda: registry.promote("iris", 2),
+        lambda: registry.rollback("iris"),
+        lambda: publish(content=b"three", fingerprint="3"),
+    ):
+        registry.unload("iris")
+        wanted()
+        assert not registry.model("iris").unloaded
+    registry.unload("iris")
+    registry.delete_model("iris")
+    publish(content=b"four", fingerprint="4", promote=False)
+    assert not registry.model("iris").unloaded
+    for call in (registry.load, registry.unload):
+        refused(ErrorKind.NOT_FOUND, call, "nobody")

@@ -24,8 +24,8 @@ NEXT = '''
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "0004"
+down_revision = "0003"
 branch_labels = None
 depends_on = None
 
@@ -45,7 +45,7 @@ def clock() -> datetime:
 def later_scripts(tmp_path: Path, more: str = "") -> Path:
     scripts = tmp_path / "scripts 100%"
     shutil.copytree(SCRIPTS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
-    (scripts / "versions" / "r0002_tenants.py").write_text(NEXT + more)
+    (scripts / "versions" / "r0004_tenants.py").write_text(NEXT + more)
     return scripts
 
 
@@ -90,10 +90,10 @@ def test_migrating_keeps_a_copy_of_what_was_there(
         reader.execute("SELECT * FROM models").fetchall()
         registry.close()
         assert (home / "registry.db-wal").stat().st_size > 0
-        copy = migrate(file, clock, scripts=later_scripts(tmp_path), head="0002")
-    assert copy == home / "registry.0001.20260131T120000000000Z.db"
+        copy = migrate(file, clock, scripts=later_scripts(tmp_path), head="0004")
+    assert copy == home / "registry.0003.20260131T120000000000Z.db"
     assert copy.stat().st_mode & 0o777 == 0o600
-    assert (revision(copy), revision(file)) == ("0001", "0002")
+    assert (revision(copy), revision(file)) == ("0003", "0004")
     for path in (copy, file):
         with closing(sqlite3.connect(path)) as connection:
             rows = connection.execute("SELECT name, alias, version FROM aliases").fetchall()
@@ -110,6 +110,25 @@ def test_nothing_is_copied_where_nothing_is_migrated(home: Path) -> None:
     assert sorted(path.name for path in home.iterdir()) == ["artifacts", "registry.db", "staging"]
 
 
+def test_numbers_that_were_used_before_there_was_a_table_of_them(
+    registry: Registry, publish: Callable[..., Any], home: Path
+) -> None:
+    for number in range(4):
+        publish(content=b"%d" % number, fingerprint=str(number))
+    publish("kept")
+    registry.delete_version("iris", 2)
+    registry.close()
+    with closing(sqlite3.connect(home / "registry.db")) as connection, connection:
+        connection.execute("DROP TABLE retired")
+        connection.execute("ALTER TABLE models DROP COLUMN unloaded_at")
+        connection.execute("UPDATE alembic_version SET version_num = '0001'")
+    with Registry.open(home, clock) as again:
+        with pytest.raises(MaasError, match="iris:2 was other content before"):
+            again.numbered("iris", 2, "sha256:" + "0" * 64)
+        for free in (("iris", 5), ("kept", 2), ("new", 1)):
+            assert again.numbered(*free, "sha256:" + "1" * 64) is None
+
+
 def test_a_failing_migration_changes_nothing(
     registry: Registry, publish: Callable[..., Any], home: Path, tmp_path: Path
 ) -> None:
@@ -117,7 +136,7 @@ def test_a_failing_migration_changes_nothing(
     registry.close()
     scripts = later_scripts(tmp_path, "    op.drop_table('no_such_table')\n")
     with pytest.raises(Exception, match="no such table"):
-        migrate(home / "registry.db", clock, scripts=scripts, head="0002")
+        migrate(home / "registry.db", clock, scripts=scripts, head="0004")
     with Registry.open(home, clock) as again:
         assert again.version("iris", 1).version == 1
     with closing(sqlite3.connect(home / "registry.db")) as connection:
@@ -131,7 +150,7 @@ def test_a_migration_that_would_orphan_rows_is_undone(
     registry.close()
     scripts = later_scripts(tmp_path, "    op.execute('DELETE FROM models')\n")
     with pytest.raises(MaasError, match="1 rows of versions") as caught:
-        migrate(home / "registry.db", clock, scripts=scripts, head="0002")
+        migrate(home / "registry.db", clock, scripts=scripts, head="0004")
     assert caught.value.kind is ErrorKind.INTERNAL
     with Registry.open(home, clock) as again:
         assert again.model("iris").default_version == 1
@@ -142,12 +161,12 @@ def test_a_newer_schema_is_refused(
 ) -> None:
     publish()
     registry.close()
-    migrate(home / "registry.db", clock, scripts=later_scripts(tmp_path), head="0002")
+    migrate(home / "registry.db", clock, scripts=later_scripts(tmp_path), head="0004")
     before = (home / "registry.db").read_bytes()
     with pytest.raises(MaasError, match="newer than this program") as caught:
         Registry.open(home, clock)
     assert caught.value.kind is ErrorKind.FAILED_PRECONDITION
-    assert "'0002'" in caught.value.message
+    assert "'0004'" in caught.value.message
     assert (home / "registry.db").read_bytes() == before
     assert len(list(home.glob("*/*/*"))) == 1
 

@@ -48,6 +48,7 @@ def loaded(tmp_path):
         (TensorProto.FLOAT, DType.FP32),
         (TensorProto.DOUBLE, DType.FP64),
         (TensorProto.FLOAT16, DType.FP16),
+        (TensorProto.BFLOAT16, DType.BF16),
         (TensorProto.INT64, DType.INT64),
         (TensorProto.UINT8, DType.UINT8),
         (TensorProto.BOOL, DType.BOOL),

@@ -8,13 +8,20 @@ from pathlib import Path
 
 import pytest
 
+from maas.core.errors import ErrorKind
 from maas.serving.controlserver import ControlServer
 from maas.serving.messages import (
     Changed,
+    Done,
     FromProcess,
     Hello,
+    Question,
+    Refused,
+    Reply,
+    UnloadModel,
 )
 from maas.serving.versions import Peer
+from maas.telemetry.series import Series
 
 INGRESS = Hello("ingress", "ingress-1", 11)
 HOST = Hello("host", "host-1", 12, 3)
@@ -28,7 +35,13 @@ class Control:
         self.now = Changed("epoch", 1, 0)
         self.heard: list[tuple[str, FromProcess]] = []
         self.acks = 0
-        self.server = ControlServer(self._handle, self._acked, lambda: self.now)
+        self.stats: dict[str, tuple[Series, ...]] = {}
+        self.questions: list[Question] = []
+        self.answers = asyncio.Event()
+        self.answers.set()
+        self.server = ControlServer(
+            self._handle, self._acked, lambda: self.now, self.stats.__setitem__, self._answer
+        )
         self._servers: list[asyncio.Server] = []
         self._writers: list[asyncio.StreamWriter] = []
         self._patch = monkeypatch
@@ -60,6 +73,13 @@ class Control:
 
     async def _handle(self, peer: Peer, message: FromProcess) -> None:
         self.heard.append((peer.id, message))
+
+    async def _answer(self, question: Question) -> Reply:
+        self.questions.append(question)
+        await self.answers.wait()
+        if isinstance(question, UnloadModel):
+            return Refused(ErrorKind.NOT_FOUND, f"there is no model {question.name}")
+        return Done()
 
     def _acked(self) -> None:
         self.acks += 1

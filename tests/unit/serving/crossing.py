@@ -19,6 +19,7 @@ from maas.core.tensor import Tensors
 from maas.serving.batcher import Batcher
 from maas.serving.hostsocket import HostSocket
 from maas.serving.replica import HostReplica
+from maas.serving.segments import Budget
 from maas.settings import ServingSettings
 
 M = ServableId("m", 1)
@@ -32,11 +33,20 @@ class Host:
         self.path = run / "host.sock"
         self.model = Model()
         self.batchers: dict[tuple[str, int], Batcher] = {("m", 1): batcher(self.model)}
-        HostSocket(self.path, lambda name, version: self.batchers.get((name, version)))
+        HostSocket(
+            self.path,
+            lambda name, version: self.batchers.get((name, version)),
+            settings.segment_bytes,
+        )
         self.settings = settings
+        self.budget = Budget(settings.segment_bytes)
         self.waiting_rows = waiting_rows
         self.lost: list[tuple[tuple[str, int], ...]] = []
         self.overdue: list[tuple[str, int]] = []
+        self.gone: dict[object, asyncio.Future[bool]] = {}
+
+    def has_gone(self, caller: object) -> asyncio.Future[bool]:
+        return self.gone[caller]
 
     async def connect(self) -> HostReplica:
         _, replica = await asyncio.get_running_loop().create_unix_connection(
@@ -45,6 +55,8 @@ class Host:
                 self.waiting_rows,
                 lambda _, in_flight: self.lost.append(in_flight),
                 lambda _, name, version: self.overdue.append((name, version)),
+                self.budget,
+                self.has_gone,
             ),
             str(self.path),
         )
@@ -63,9 +75,11 @@ def call(
     seconds: float = 30,
     outputs: tuple[str, ...] | None = None,
     servable: ServableId = M,
+    priority: int = 0,
+    caller: object = None,
 ) -> InferCall:
     rows = len(next(iter(inputs.values()))) if signature.batched else 1
-    context = CallContext("r", ANN, time.monotonic() + seconds, "oip")
+    context = CallContext("r", ANN, time.monotonic() + seconds, "oip", priority, caller)
     return InferCall(servable, signature, inputs, rows, outputs, context)
 
 

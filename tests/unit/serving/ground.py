@@ -25,19 +25,25 @@ CREATED = "2026-01-01T00:00:00Z"
 class Ground:
     """Steps a manager by hand.
 
-    `acking` says whether ingresses acknowledge every plan at once; else `acknowledged` is what
-    they hold. `plans` keeps every plan that was published.
+    `held` are the versions that are loaded besides the default and the aliases. `acking` says
+    whether ingresses acknowledge every plan at once; else `acknowledged` is what they hold. `plans`
+    keeps every plan that was published.
     """
 
     def __init__(self, run: Path, **settings: float):
         self.run = run
         self.now = 1000.0
         self.records: dict[str, ModelRecord] = {}
+        self.held: dict[str, frozenset[int]] = {}
         self.acking = True
         self.acknowledged: int | None = 0
         self.plans: dict[int, Plan] = {}
         self.manager = Manager(
-            Catalogue(lambda: tuple(self.records.values()), self.artifact),
+            Catalogue(
+                lambda: tuple(self.records.values()),
+                self.artifact,
+                lambda name: self.held.get(name, frozenset()),
+            ),
             ServingSettings(**settings),
             run,
             "epoch",

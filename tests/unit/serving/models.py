@@ -125,7 +125,8 @@ class NumpyRuntime:
     """Loads `Model`s; the file's text says how that goes.
 
     `ok`, `refused …`, `crash`, `mute` (answers nothing), `broken` (fails on any values), `picky`
-    (refuses made-up values), `misnamed` (answers under other names than its signature's).
+    (refuses made-up values), `misnamed` (answers under other names than its signature's),
+    `meeting` (a call of 99 is answered when another one is there).
     """
 
     name = "numpy"
@@ -147,7 +148,9 @@ class NumpyRuntime:
             raise MaasError(ErrorKind.FAILED_PRECONDITION, text.partition(" ")[2])
         if text == "crash":
             raise RuntimeError("the file is torn")
-        made = {"broken": Broken, "picky": Picky, "misnamed": Misnamed}.get(text, Model)
+        made = {"broken": Broken, "picky": Picky, "misnamed": Misnamed, "meeting": Meeting}.get(
+            text, Model
+        )
         model = made(artifact.signatures)
         self.loaded.append(model)
         self.devices.append(device)
@@ -163,6 +166,19 @@ class Picky(Model):
     def infer(self, signature: str, inputs: Tensors) -> Tensors:
         self.executions.append((signature, []))
         raise invalid("these values are not in the vocabulary")
+
+
+class Meeting(Model):
+    concurrency = 2
+
+    def __init__(self, signatures: Mapping[str, Signature]):
+        super().__init__(signatures)
+        self._both = threading.Barrier(2)
+
+    def infer(self, signature: str, inputs: Tensors) -> Tensors:
+        if signature == WHOLE.name and HOLD in inputs["x"]:
+            self._both.wait(5)
+        return self._compute(signature, inputs, [])
 
 
 class Misnamed(Model):
@@ -183,7 +199,7 @@ def main() -> None:
     for servable in sys.argv[2:]:
         name, _, version = servable.rpartition(":")
         batchers[name, int(version)] = batcher(Model(), name, int(version))
-    HostSocket(Path(sys.argv[1]), lambda name, version: batchers.get((name, version)))
+    HostSocket(Path(sys.argv[1]), lambda name, version: batchers.get((name, version)), 1 << 28)
     print("ready", flush=True)
     signal.pause()
 

@@ -25,15 +25,18 @@ from maas_test_models import (
 from maas.core.errors import ErrorKind
 from maas.core.signature import Signature
 from maas.core.tensor import Tensors
+from maas.serving import frames
 from maas.serving.batcher import Batcher, Job
 from maas.serving.frames import (
     PREFIX,
     InferFrame,
+    Place,
     ReplyFrame,
     decode_header,
     pack_tensors,
     unpack_tensors,
 )
+from maas.serving.segments import Budget, SegmentPool
 from maas.telemetry.metrics import Metrics
 
 FAR = math.inf
@@ -57,14 +60,15 @@ class Answer:
 class Bench:
     """A batcher with a model, whose time stands still unless told."""
 
-    def __init__(self, batch_rows: int = 256):
+    def __init__(self, batch_rows: int = 256, concurrency: int = 1):
         self.now = 1000.0
         self.model = Model()
         self.metrics = Metrics()
         batched = [one.name for one in self.model.signatures.values() if one.batched]
         self.batcher = Batcher(
-            "m", 3, self.model, batched, batch_rows, self.metrics, lambda: self.now
-        )
+            "m", 3, self.model, batched, batch_rows, self.metrics, lambda: self.now,
+            concurrency,
+        )  # fmt: skip
         self._ids = 0
         self._answers: list[SimpleQueue[bytes]] = []
 
@@ -74,6 +78,8 @@ class Bench:
         signature: Signature = BATCHED,
         rows: Sequence[int] | None = None,
         deadlines: Sequence[float] | None = None,
+        priority: int = 0,
+        place: Place | None = None,
     ) -> tuple[Job, Callable[[], Answer]]:
         """Hands a frame over; gives the job and what waits for its answer."""
         if rows is None:
@@ -83,10 +89,10 @@ class Bench:
         metas, _ = pack_tensors(inputs)
         frame = InferFrame(
             self._ids, "m", 3, signature.name, tuple(rows),
-            tuple(deadlines or [FAR] * len(rows)), metas,
+            tuple(deadlines or [FAR] * len(rows)), metas, place, priority,
         )  # fmt: skip
         answers: SimpleQueue[bytes] = SimpleQueue()
-        job = Job(frame, inputs, answers.put, self.now)
+        job = Job(frame, inputs, answers.put, self.now, SegmentPool(Budget(0)))
         self.batcher.put(job)
         return job, lambda: Answer(answers.get(timeout=5))
 
@@ -350,3 +356,71 @@ def test_an_empty_answer_of_endless_shape_goes_no_further(bench: Bench) -> None:
     found = bench.put(x(VAST))[1]()
     assert found.errors == {0: ErrorKind.INTERNAL}
     assert "cannot be written out" in found.reply.errors[0].message
+
+
+def test_the_most_urgent_runs_first(bench: Bench) -> None:
+    held = bench.hold()
+    priorities = [0, 7, 1, (1 << 31) + 1, 0, 1]
+    answers = [
+        bench.put(x(n), WHOLE, priority=priority)[1] for n, priority in enumerate(priorities)
+    ]
+    bench.model.go.set()
+    for answer in (held, *answers):
+        answer()
+    assert bench.model.runs[1:] == [[2], [5], [1], [0], [4], [3]]
+
+
+def test_what_is_more_urgent_overtakes_what_waits_already(bench: Bench) -> None:
+    bench.hold()
+    answers = [bench.put(x(value), WHOLE)[1] for value in (1, HOLD, 2)]
+    bench.model.go.set()
+    answers[0]()
+    urgent = bench.put(x(3), WHOLE, priority=1)[1]
+    for answer in (urgent, *answers[1:]):
+        answer()
+    assert sorted(bench.model.runs) == sorted([[HOLD], [1], [HOLD], [2], [3]])
+
+
+def test_what_lies_in_shared_memory_runs_by_itself(bench: Bench) -> None:
+    bench.hold()
+    answers = [
+        bench.put(x(n), place=Place(1, 1, 1, 1) if n % 3 == 1 else None)[1] for n in range(6)
+    ]
+    bench.model.go.set()
+    for answer in answers:
+        answer()
+    assert bench.model.runs[1:] == [[0, 2, 3, 5], [1], [4]]
+
+
+def test_a_servable_may_run_several_calls_at_once() -> None:
+    bench = Bench(concurrency=3)
+    held = [bench.put(x(HOLD), WHOLE)[1] for _ in range(2)]
+    assert bench.model.entered.wait(5)
+    assert [bench.put(x(n), WHOLE)[1]().outputs["total"].tolist() for n in range(3)] == [0, 1, 2]
+    bench.model.go.set()
+    for answer in held:
+        assert answer().outputs["total"] == HOLD
+    bench.batcher.close()
+    assert bench.model.closed == 1
+    assert bench.metrics.counter("maas_batches_total", ("m", "3")).count == 5
+
+
+def test_every_thread_ends_after_what_waits() -> None:
+    bench = Bench(concurrency=4)
+    held = [bench.put(x(HOLD), WHOLE)[1] for _ in range(4)]
+    waiting = [bench.put(x(n), WHOLE)[1] for n in range(8)]
+    closing = threading.Thread(target=bench.batcher.close, daemon=True)
+    closing.start()
+    bench.model.go.set()
+    closing.join(10)
+    assert not closing.is_alive()
+    assert [answer().outputs["total"].tolist() for answer in waiting] == list(range(8))
+    assert all(answer().outputs["total"] == HOLD for answer in held)
+    assert bench.model.closed == 1
+
+
+def test_an_answer_longer_than_a_frame_is_an_error(bench: Bench, monkeypatch) -> None:
+    monkeypatch.setattr(frames, "MAX_TENSORS", 1 << 10)
+    found = bench.put(x(1, columns=1 << 10))[1]()
+    assert found.errors == {0: ErrorKind.INTERNAL}
+    assert bench.put(x(1))[1]().outputs["y"].tolist() == [[2, 0]]

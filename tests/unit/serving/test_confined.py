@@ -17,6 +17,7 @@ from maas.core.ports import Artifact, Device
 from maas.core.signature import DEFAULT_SIGNATURE
 from maas.serving import workerprocess
 from maas.serving.confined import ConfinedServable
+from maas.serving.segments import Budget, SegmentPool
 from maas.serving.workerprocess import Bounds
 
 MIB = 1 << 20
@@ -217,6 +218,15 @@ def test_a_model_that_cannot_be_loaded_says_why(start, tmp_path, source, expecte
     assert expected in error.message
     assert str(tmp_path) not in error.message
     assert not (tmp_path / "canary").exists()
+
+
+def test_the_shared_memory_of_its_host_is_out_of_its_reach(start):
+    pool = SegmentPool(Budget(MIB))
+    segment = pool.take(1)
+    path = f"/proc/{os.getpid()}/fd/{segment.descriptor}"
+    assert Path(path).open("rb").close() is None
+    assert "no files but its own" in failure(start, f"open({path!r}, 'rb')").message
+    pool.abandon()
 
 
 def test_allocating_without_end_ends_at_the_bound(start):

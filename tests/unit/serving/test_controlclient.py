@@ -18,6 +18,7 @@ from maas.serving.messages import (
     LENGTH,
     MAX_MESSAGE,
     Changed,
+    Stats,
     Unloaded,
     encode,
 )
@@ -34,7 +35,11 @@ class Host:
         self.client = ControlClient(path, HOST)
         self.thread = threading.Thread(
             target=self.client.run,
-            args=(lambda: self.greeted.put(True), self.heard.put),
+            args=(
+                lambda: self.greeted.put(True),
+                self.heard.put,
+                lambda: self.client.say(Stats(())),
+            ),
             daemon=True,
         )
         self.thread.start()
@@ -96,3 +101,10 @@ def test_a_hosts_client_survives_a_control_that_talks_nonsense(run: Path, data: 
             assert size == len(encode(HOST)) - 4
             again.sendall(encode(Changed("epoch", 5, 0)))
             assert host.heard.get(timeout=5) == Changed("epoch", 5, 0)
+
+
+async def test_a_hosts_client_recounts_when_it_is_asked_to(control: Control) -> None:
+    host = Host(control.path)
+    await host.hear()
+    await asyncio.wait_for(control.server.recount(5), 5)
+    assert control.stats["host-1"] == ()

@@ -9,14 +9,24 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 from maas_test_controls import HOST, INGRESS, Control, until
 
+from maas.core.errors import ErrorKind
+from maas.serving.controlserver import MOST_QUESTIONS
 from maas.serving.messages import (
     LENGTH,
     MAX_MESSAGE,
     Ack,
+    Ask,
     Changed,
+    Done,
+    FromControl,
     FromProcess,
     Hello,
+    Recount,
+    Refused,
+    StatisticsOf,
     Stats,
+    Told,
+    UnloadModel,
     Want,
     decode_from_control,
     encode,
@@ -37,7 +47,7 @@ class Process:
         for message in messages:
             self.writer.write(encode(message))
 
-    async def hear(self) -> Changed:
+    async def hear(self) -> FromControl:
         (size,) = LENGTH.unpack(await self.reader.readexactly(4))
         return decode_from_control(await self.reader.readexactly(size))
 
@@ -133,7 +143,49 @@ async def test_what_is_said_reaches_control_in_order(control: Control, connect: 
 async def test_counts_are_kept_by_process(control: Control, connect: Connect) -> None:
     series = (Series("c", ("a",), 3.0),)
     await connect(HOST, Stats(()), Stats(series))
-    await until(lambda: control.server.stats.get("host-1") == series)
+    await until(lambda: control.stats.get("host-1") == series)
+
+
+async def test_a_question_does_not_hold_up_what_comes_after_it(
+    control: Control, connect: Connect
+) -> None:
+    process = await connect(INGRESS)
+    await process.hear()
+    control.answers.clear()
+    process.say(Ask(7, StatisticsOf()), Ask(8, UnloadModel("m", 1.0)), Ack("epoch", 1, 3))
+    await until(lambda: control.server.keys_acknowledged() == 3)
+    control.answers.set()
+    assert [await process.hear(), await process.hear()] == [
+        Told(7, Done()),
+        Told(8, Refused(ErrorKind.NOT_FOUND, "there is no model m")),
+    ]
+
+
+async def test_questions_of_one_process_are_bounded(control: Control, connect: Connect) -> None:
+    process = await connect(INGRESS)
+    await process.hear()
+    control.answers.clear()
+    process.say(*(Ask(n, StatisticsOf()) for n in range(MOST_QUESTIONS + 1)))
+    told = await process.hear()
+    assert told.id == MOST_QUESTIONS
+    assert told.reply.kind is ErrorKind.RESOURCE_EXHAUSTED
+    control.answers.set()
+
+
+async def test_hosts_are_asked_what_they_have_counted(control: Control, connect: Connect) -> None:
+    host, ingress = await connect(HOST), await connect(INGRESS)
+    await host.hear()
+    await ingress.hear()
+    asking = asyncio.create_task(control.server.recount(5))
+    assert await host.hear() == Recount()
+    assert not asking.done()
+    host.say(Stats(()))
+    await asyncio.wait_for(asking, 5)
+    await control.server.recount(0.01)  # who is slow is not waited for
+    gone = asyncio.create_task(control.server.recount(5))
+    await asyncio.sleep(0)
+    host.writer.close()
+    await asyncio.wait_for(gone, 5)
 
 
 GARBAGE = [

@@ -9,10 +9,15 @@ from pathlib import Path
 import pytest
 from maas_test_controls import INGRESS, Control, until
 
-from maas.serving.follower import Follower
+from maas.core.errors import ErrorKind, MaasError
+from maas.serving.follower import MOST_QUESTIONS, Follower
 from maas.serving.messages import (
     LENGTH,
     Ack,
+    Done,
+    LoadModel,
+    StatisticsOf,
+    UnloadModel,
     Want,
 )
 from maas.telemetry.metrics import Metrics
@@ -134,7 +139,64 @@ async def test_a_follower_that_cannot_read_the_plan_tries_again(control: Control
 
 async def test_a_follower_says_what_it_has_counted(control: Control, ingress: Ingress) -> None:
     ingress.metrics.counter("maas_calls_total", ("m", "1", "oip", "ok")).add(2)
-    await until(lambda: "ingress-1" in control.server.stats)
-    assert control.server.stats["ingress-1"] == (
-        Series("maas_calls_total", ("m", "1", "oip", "ok"), 2.0),
+    await until(lambda: "ingress-1" in control.stats)
+    assert control.stats["ingress-1"] == (Series("maas_calls_total", ("m", "1", "oip", "ok"), 2.0),)
+
+
+async def refused(doing: Awaitable[object]) -> MaasError:
+    with pytest.raises(MaasError) as caught:
+        await doing
+    return caught.value
+
+
+async def test_questions_are_answered_each_with_its_own(control: Control, ingress: Ingress) -> None:
+    await until(lambda: ingress.follower.acknowledged)
+    ingress.metrics.counter("maas_calls_total", ("m", "1", "oip", "ok")).add(2)
+    asked = LoadModel("m", 1.5), UnloadModel("m", 2.0), StatisticsOf("m", 3)
+    answers = await asyncio.gather(
+        *(ingress.follower.ask(one, 5) for one in asked), return_exceptions=True
     )
+    assert control.questions == [*asked]
+    assert answers[0] == answers[2] == Done()
+    assert isinstance(answers[1], MaasError)
+    assert (answers[1].kind, answers[1].message) == (ErrorKind.NOT_FOUND, "there is no model m")
+    # What was counted comes before the question.
+    assert control.stats["ingress-1"][0].count == 2
+
+
+async def test_a_question_waits_no_longer_than_it_says(control: Control, ingress: Ingress) -> None:
+    await until(lambda: ingress.follower.acknowledged)
+    control.answers.clear()
+    error = await refused(ingress.follower.ask(StatisticsOf(), 0.02))
+    assert error.kind is ErrorKind.UNAVAILABLE
+    assert "did not answer within 0.02 s" in error.message
+    control.answers.set()  # an answer that nobody waits for any more is dropped
+    assert await ingress.follower.ask(StatisticsOf(), 5) == Done()
+
+
+async def test_no_more_questions_wait_than_may(control: Control, ingress: Ingress) -> None:
+    await until(lambda: ingress.follower.acknowledged)
+    control.answers.clear()
+    asking = [
+        asyncio.create_task(ingress.follower.ask(StatisticsOf(), 5)) for _ in range(MOST_QUESTIONS)
+    ]
+    await until(lambda: len(control.questions) == MOST_QUESTIONS)
+    error = await refused(ingress.follower.ask(StatisticsOf(), 5))
+    assert error.kind is ErrorKind.RESOURCE_EXHAUSTED
+    control.answers.set()
+    assert await asyncio.gather(*asking) == [Done()] * MOST_QUESTIONS
+
+
+async def test_who_asks_is_told_when_control_goes_away(
+    run: Path, start_control: StartControl, ingress: Ingress
+) -> None:
+    assert (await refused(ingress.follower.ask(StatisticsOf(), 5))).kind is ErrorKind.UNAVAILABLE
+    control = await start_control()
+    await until(lambda: ingress.follower.acknowledged)
+    control.answers.clear()
+    asking = asyncio.create_task(ingress.follower.ask(StatisticsOf(), 5))
+    await until(lambda: len(control.questions) == 1)
+    await control.stop()
+    error = await refused(asking)
+    assert error.kind is ErrorKind.UNAVAILABLE
+    assert "control process is away" in error.message

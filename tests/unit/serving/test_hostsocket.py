@@ -97,6 +97,6 @@ async def test_a_socket_left_by_a_process_that_died_is_replaced(run: Path) -> No
     path = run / "stale.sock"
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(path))
-    HostSocket(path, lambda name, version: None)
+    HostSocket(path, lambda name, version: None, 0)
     with socket.socket(socket.AF_UNIX) as one:
         one.connect(str(path))

@@ -3,12 +3,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
 
 import numpy as np
 import pytest
-from maas_test_models import BATCHED, SIGNATURES, WHOLE, NumpyRuntime
+from maas_test_models import BATCHED, HOLD, SIGNATURES, WHOLE, NumpyRuntime
 from maas_test_scripted import installed
 
 from maas.core.errors import ErrorKind
@@ -20,6 +21,7 @@ from maas.serving.frames import InferFrame
 from maas.serving.loader import Loader, resident_bytes
 from maas.serving.messages import Failed, FromProcess, Ready, Unloaded
 from maas.serving.plan import SCHEMA, HostPlan, ModelPlan, Plan, VersionPlan
+from maas.serving.segments import Budget, SegmentPool
 from maas.serving.warmup import sample_inputs
 from maas.settings import ServingSettings
 from maas.telemetry.metrics import Metrics
@@ -74,13 +76,13 @@ class Host:
         self.loader.follow(Plan(SCHEMA, "e", 1, models, {host: HostPlan("s", 1, False, holds)}))
         return list(self.said)
 
-    def ask(self, name: str, value: float) -> bytes:
+    def ask(self, name: str, value: float, signature: str = BATCHED.name) -> bytes:
         batcher = self.loader.lookup(name, 1)
         assert batcher is not None
         answers: SimpleQueue[bytes] = SimpleQueue()
         inputs = {"x": np.array([[value]], np.float32)}
-        frame = InferFrame(1, name, 1, BATCHED.name, (1,), (math.inf,), ())
-        batcher.put(Job(frame, inputs, answers.put, time.monotonic()))
+        frame = InferFrame(1, name, 1, signature, (1,), (math.inf,), ())
+        batcher.put(Job(frame, inputs, answers.put, time.monotonic(), SegmentPool(Budget(0))))
         return answers.get(timeout=5)
 
 
@@ -122,6 +124,14 @@ def test_what_the_plan_no_longer_names_is_unloaded(host: Host) -> None:
     assert host.loader.lookup("m", 1) is None
     assert host.loader.lookup("n", 1) is not None
     assert host.follow() == [Unloaded("n", 1)]
+
+
+def test_a_version_that_waits_elsewhere_is_called_from_several_threads(host: Host) -> None:
+    host.follow(m="meeting")
+    with ThreadPoolExecutor() as pool:
+        data = list(pool.map(lambda _: host.ask("m", HOLD, WHOLE.name), range(2)))
+    assert all(b"BrokenBarrier" not in one for one in data)
+    host.follow()
 
 
 def test_another_hosts_versions_are_not_its_business(host: Host) -> None:
@@ -197,7 +207,7 @@ EVERY = Signature(
     tuple(
         TensorSpec(dtype.value, dtype, shape)
         for dtype, shape in zip(
-            DType, [(None, 2), (None,), (None, None, 3)] * 5, strict=False
+            DType, [(None,), (None, 2), (None, None, 3)] * 5, strict=False
         )
     ),
     (),

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 from maas_test_ground import CREATED
 
 from maas.core.identity import ServableId
 from maas.core.records import ModelRecord, VersionRecord
 from maas.core.states import ServableState
-from maas.serving.planning import build_plan
+from maas.serving.planning import UNLOADED, build_plan, wanted_of
 from maas.serving.versions import HostEntry, VersionEntry
 from maas.testing.pipeline import REPORT, SIGNATURE
 
@@ -66,3 +67,21 @@ def test_a_version_of_a_deleted_model_is_there_until_it_is_unloaded() -> None:
     assert plan.models["m"].versions[1].state is ServableState.UNLOADING
     assert plan.models["m"].default is None
     assert plan.models["m"].aliases == {}
+
+
+def test_a_model_that_is_unloaded_has_nothing_to_serve_and_says_why() -> None:
+    gone = entry("m", 1, ServableState.END)
+    failed = entry("m", 2, ServableState.END, reason="it is corrupt")
+    going = entry("m", 3, ServableState.UNLOADING)
+    record = ModelRecord(
+        "m", CREATED, 1, 2, 1, {"prod": 1}, (going.record, failed.record, gone.record)
+    )
+    assert wanted_of(record) is record
+    unloaded = wanted_of(msgspec.structs.replace(record, unloaded=True))
+    assert (unloaded.default_version, unloaded.previous_version) == (None, None)
+    assert unloaded.versions == record.versions
+    versions = {one.id: one for one in (gone, failed, going)}
+    plan = build_plan("e", 1, versions, {}, {"m": unloaded}, {}).models["m"]
+    assert plan.default is None
+    assert plan.aliases == {"prod": 1}  # so that its calls are told why they fail
+    assert [plan.versions[n].reason for n in (1, 2, 3)] == [UNLOADED, "it is corrupt", ""]

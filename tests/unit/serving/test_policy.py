@@ -205,3 +205,8 @@ def test_calls_only_ever_go_to_a_version_that_is_available() -> None:
             assert found == desired
         elif desired is not None and serving in available:
             assert found == serving
+
+
+def test_nothing_of_an_unloaded_model_is_aspired() -> None:
+    one = msgspec.structs.replace(model(3, 2, prod=1), unloaded=True)
+    assert aspired_versions(one, {2}) == frozenset()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import socket
 from collections.abc import Awaitable, Callable
@@ -15,12 +16,14 @@ from maas_test_models import BATCHED, HOLD, PAIR, POISON, REFUSED, SHOUT, WHOLE
 
 from maas.core.errors import ErrorKind, MaasError
 from maas.core.identity import ServableId
+from maas.serving import frames, segments, sharing
 from maas.serving.frames import (
     PREFIX,
     InferFrame,
     decode_header,
 )
 from maas.serving.replica import HostReplica, ReplicaLostError
+from maas.serving.segments import SegmentPool
 
 Start = Callable[..., Awaitable[tuple[Host, HostReplica]]]
 
@@ -352,3 +355,274 @@ async def test_a_replica_closes_when_its_last_call_is_answered(start: Start) -> 
     assert (await held).outputs["y"][0, 0] == 2 * HOLD
     await until(lambda: not replica.connected)
     assert host.lost == [()]
+
+
+# Shared memory
+
+WIDE = 1 << 18
+"""Columns of a row of 1 MiB."""
+
+
+def wide(value: float) -> dict[str, np.ndarray]:
+    return {"x": np.full((1, WIDE), value, np.float32)}
+
+
+async def test_a_large_tensor_crosses_in_shared_memory_both_ways(start: Start) -> None:
+    host, replica = await start()
+    for value in range(1, 20):
+        reply = await replica.infer(call(wide(value)))
+        assert (reply.outputs["y"] == 2 * value).all()
+        del reply
+    assert replica._sharing.lent == {}
+    assert len(replica._sharing._pool) == 1  # the same one each time
+    assert len(replica._sharing._mappings) <= 2  # the next may come before this is given back
+    assert len(host.model.executions) == 19
+
+
+async def test_rows_of_several_calls_are_packed_into_one_segment(start: Start) -> None:
+    host, replica = await start()
+    values = [1, 2, 3, 4, 5]
+    replies = await asyncio.gather(*(replica.infer(call(wide(value))) for value in values))
+    assert [reply.outputs["y"][0, -1] for reply in replies] == [2, 4, 6, 8, 10]
+    assert host.model.runs == [values]
+
+
+async def test_a_frame_is_not_packed_without_end(start: Start) -> None:
+    host, replica = await start()
+    await asyncio.gather(*(replica.infer(call(wide(value))) for value in range(20)))
+    assert max(map(len, host.model.runs)) <= 16  # of 1 MiB each
+
+
+async def test_an_answer_stays_as_it_was_while_others_come(start: Start) -> None:
+    _, replica = await start()
+    kept = [await replica.infer(call(wide(value))) for value in range(1, 9)]
+    assert [reply.outputs["y"][0, 7] for reply in kept] == [2, 4, 6, 8, 10, 12, 14, 16]
+    part = kept[3].outputs["y"][:, 5:9]
+    kept.clear()
+    for value in range(20, 40):
+        await replica.infer(call(wide(value)))
+    assert part.tolist() == [[8, 8, 8, 8]]
+
+
+async def test_more_than_the_budget_travels_in_frames(start: Start) -> None:
+    host, replica = await start(segment_bytes=1 << 21)
+    big = np.random.default_rng(0).random((10, WIDE), np.float32)
+    reply = await replica.infer(call({"x": big}))
+    np.testing.assert_array_equal(reply.outputs["y"], 2 * big)
+    assert len(replica._sharing._pool) == 0
+    reply = await replica.infer(call(wide(3)))
+    assert len(replica._sharing._pool) == 1
+    assert len(host.model.executions) == 2
+
+
+async def test_texts_and_numbers_share_a_segment(start: Start) -> None:
+    _, replica = await start()
+    words = np.empty(20_000, object)
+    words[:] = [b"a" * (n % 7) for n in range(20_000)]
+    reply = await replica.infer(call({"text": words}, SHOUT))
+    assert len(replica._sharing._pool) == 1
+    assert reply.outputs["loud"].tolist() == [word.upper() for word in words.tolist()]
+
+
+async def test_memory_that_the_host_may_still_read_is_not_used_again(start: Start) -> None:
+    """Whoever asked has given up, and even the grace is over: the engine is still at work."""
+    host, replica = await start(grace_s=0.05)
+    held = replica.infer(call(wide(HOLD), seconds=0.05))
+    await asyncio.to_thread(host.model.entered.wait, 5)
+    assert (await error_of(held)).kind is ErrorKind.DEADLINE_EXCEEDED
+    await until(lambda: bool(host.overdue))
+    assert len(replica._sharing.lent) == 1
+    waiting = replica.infer(call(wide(5)))
+    await asyncio.sleep(0.05)
+    assert len(replica._sharing._pool) == 2
+    host.model.go.set()
+    assert (await waiting).outputs["y"][0, 0] == 10
+    await until(lambda: not replica._sharing.lent)
+    assert host.model.runs == [[HOLD], [5]]
+
+
+async def test_a_call_given_up_gives_its_memory_back_with_the_reply(start: Start) -> None:
+    host, replica = await start()
+    held = await hold(host, replica)
+    gone = replica.infer(call(wide(1)))
+    await asyncio.sleep(0.05)
+    gone.cancel()
+    await asyncio.sleep(0.1)
+    assert len(replica._sharing.lent) == 1
+    host.model.go.set()
+    await held
+    await until(lambda: not replica._sharing.lent)
+    assert [1.0] not in host.model.runs
+
+
+async def test_an_answer_is_readable_after_the_host_has_gone(start: Start) -> None:
+    _, replica = await start()
+    reply = await replica.infer(call(wide(3)))
+    replica._transport.close()
+    await until(lambda: not replica.connected)
+    assert (reply.outputs["y"] == 6).all()
+
+
+@pytest.mark.parametrize("blind", ["the host", "the ingress"])
+async def test_an_end_that_cannot_reach_it_is_sent_frames(
+    start: Start, monkeypatch: pytest.MonkeyPatch, blind: str
+) -> None:
+    """As where /proc is hidden: the call is to be made again, and then goes without."""
+
+    def peer(connection: object) -> int:
+        at_host = isinstance(connection, socket.socket)
+        return 0 if at_host is (blind == "the host") else os.getpid()
+
+    monkeypatch.setattr(segments, "peer_pid", peer)
+    host, replica = await start()
+    with pytest.raises(ReplicaLostError):
+        await replica.infer(call(wide(4)))
+    assert replica.connected
+    for _ in range(3):
+        reply = await replica.infer(call(wide(4)))
+        assert (reply.outputs["y"] == 8).all()
+    assert len(replica._sharing._pool) == (0 if blind == "the host" else 1)
+    assert len(host.model.executions) == (3 if blind == "the host" else 4)
+
+
+async def test_memory_that_nobody_wants_is_given_back(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sharing, "IDLE_S", 0.05)
+    monkeypatch.setattr(SegmentPool.trim, "__defaults__", (0.0,))
+    _, replica = await start()
+    reply = await replica.infer(call(wide(4)))
+    del reply
+    await until(lambda: len(replica._sharing._pool) == 0 and len(replica._sharing._mappings) == 0)
+    assert ((await replica.infer(call(wide(5)))).outputs["y"] == 10).all()
+
+
+async def test_what_no_frame_can_hold_is_refused(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frames, "MAX_TENSORS", 1 << 16)
+    _, replica = await start(segment_bytes=0)
+    error = await error_of(replica.infer(call(wide(1))))
+    assert error.kind is ErrorKind.TOO_LARGE
+    small = {"x": np.ones((1, 1 << 13), np.float32)}
+    assert (await replica.infer(call(small))).outputs["y"].shape == (1, 1 << 13)
+
+
+async def test_a_call_that_nobody_waits_for_takes_nobodys_place(start: Start) -> None:
+    host, replica = await start(waiting_rows=4, frames=1)
+    held = await hold(host, replica)
+    waiting = [replica.infer(call(x(n, n))) for n in range(2)]
+    with pytest.raises(MaasError):
+        replica.infer(call(x(9, 9)))
+    waiting[0].cancel()
+    await asyncio.sleep(0.1)
+    waiting.append(replica.infer(call(x(9, 9))))
+    host.model.go.set()
+    await held
+    assert [(await one).outputs["y"][0, 0] for one in waiting[1:]] == [2, 18]
+    assert host.model.runs == [[HOLD], [1, 1, 9, 9]]
+
+
+# Priorities
+
+
+async def order(host: Host, replica: HostReplica, *priorities: int) -> list[object]:
+    """In which order calls of these priorities run; each is known by its place in the row."""
+    held = await hold(host, replica)
+    waiting = [
+        replica.infer(call(x(n), WHOLE, priority=priority)) for n, priority in enumerate(priorities)
+    ]
+    await asyncio.sleep(0.02)
+    host.model.go.set()
+    await held
+    await asyncio.gather(*waiting)
+    return [values[0] for values in host.model.runs[1:]]
+
+
+@pytest.mark.parametrize("frames", [1, 16])
+async def test_the_most_urgent_goes_first(start: Start, frames: int) -> None:
+    host, replica = await start(single_frames=frames)
+    assert await order(host, replica, 5, 2, 1, 2, 1) == [2, 4, 1, 3, 0]
+
+
+async def test_without_priorities_they_go_as_they_came(start: Start) -> None:
+    host, replica = await start(single_frames=1)
+    assert await order(host, replica, 0, 0, 0, 0) == [0, 1, 2, 3]
+
+
+async def test_no_priority_is_in_the_middle(start: Start) -> None:
+    host, replica = await start(single_frames=16)
+    later = (1 << 31) + 1
+    assert await order(host, replica, 0, later, 0, 9, 0) == [3, 0, 2, 4, 1]
+
+
+# Callers that go away
+
+
+async def test_a_call_whose_caller_has_gone_is_dropped(start: Start) -> None:
+    host, replica = await start()
+    held = await hold(host, replica)
+    host.gone = {"ann": asyncio.Future(), "bob": asyncio.Future()}
+    gone = replica.infer(call(x(1), caller="ann"))
+    stays = replica.infer(call(x(2), caller="bob"))
+    await asyncio.sleep(0.05)
+    host.gone["ann"].set_result(True)
+    assert (await error_of(gone)).kind is ErrorKind.CANCELLED
+    host.gone["bob"].set_result(False)
+    await asyncio.sleep(0.05)
+    host.model.go.set()
+    await held
+    assert (await stays).outputs["y"][0, 0] == 4
+    assert host.model.runs == [[HOLD], [2]]
+
+
+async def test_a_call_that_never_left_is_dropped_too(start: Start) -> None:
+    host, replica = await start(frames=1)
+    held = await hold(host, replica)
+    host.gone = {"ann": asyncio.Future()}
+    host.gone["ann"].set_result(True)
+    assert (await error_of(replica.infer(call(x(1), caller="ann")))).kind is ErrorKind.CANCELLED
+    host.model.go.set()
+    await held
+    assert host.model.runs == [[HOLD]]
+
+
+async def test_callers_of_calls_that_are_answered_soon_are_not_looked_for(start: Start) -> None:
+    _, replica = await start()
+    await replica.infer(call(x(1), caller="nobody knows"))  # looking for it would raise
+
+
+async def test_news_that_fail_are_no_news(start: Start) -> None:
+    host, replica = await start()
+    held = await hold(host, replica)
+    host.gone = {"ann": asyncio.Future()}
+    stays = replica.infer(call(x(1), caller="ann"))
+    host.gone["ann"].set_exception(RuntimeError("the connection is closed"))
+    await asyncio.sleep(0.15)
+    host.model.go.set()
+    await held
+    assert (await stays).outputs["y"][0, 0] == 2
+
+
+async def test_so_many_callers_are_looked_for_at_a_time(start: Start) -> None:
+    host, replica = await start()
+    held = await hold(host, replica)
+    never: asyncio.Future[bool] = asyncio.Future()
+    asked = []
+    host.gone = Asked(never, asked)
+    waiting = [replica.infer(call(x(n), caller=n)) for n in range(100)]
+    await until(lambda: len(asked) == 100)
+    assert sorted(asked) == list(range(100))  # and none twice, since none has been heard of
+    host.model.go.set()
+    await asyncio.gather(held, *waiting)
+
+
+class Asked(dict):
+    def __init__(self, answer: asyncio.Future[bool], asked: list[object]):
+        super().__init__()
+        self._answer = answer
+        self._asked = asked
+
+    def __getitem__(self, caller: object) -> asyncio.Future[bool]:
+        self._asked.append(caller)
+        return self._answer

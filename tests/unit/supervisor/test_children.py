@@ -111,6 +111,7 @@ def test_on_a_terminal_a_person_sees_what_concerns_them(monkeypatch: pytest.Monk
         for data in (
             line("info", "loading"), line("warning", "iris:2 did not load"), b"chatter",
             line("error", "it ended"), b"[1, 2]", b"null", b'{"level": 3}', b"\xff", b'"text"',
+            json.dumps({"level": "info", "message": "iris:2 imported", "note": True}).encode(),
         ):  # fmt: skip
             show("host-1", data)
         show("host-1", line("critical", "end"))
@@ -118,7 +119,8 @@ def test_on_a_terminal_a_person_sees_what_concerns_them(monkeypatch: pytest.Monk
         while "critical" not in seen:  # a terminal gives what it has so far
             seen += os.read(screen, 4096).decode().replace("\r\n", "\n")
     assert seen == (
-        "warning: host-1: iris:2 did not load\nerror: host-1: it ended\ncritical: host-1: end\n"
+        "warning: host-1: iris:2 did not load\nerror: host-1: it ended\n"
+        "iris:2 imported\ncritical: host-1: end\n"
     )
 
 

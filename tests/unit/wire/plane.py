@@ -14,6 +14,7 @@ from maas.core.messages import CallContext, InferCall, InferReply, ModelView
 from maas.core.signature import Signature
 from maas.core.states import ServableState
 from maas.core.tensor import DType, TensorSpec
+from maas.serving.messages import Done, Question, Reply
 from maas.serving.plan import SCHEMA, ModelPlan, Plan, VersionPlan
 from maas.serving.router import Router
 from maas.settings import LimitSettings, ServingSettings, Settings
@@ -21,6 +22,7 @@ from maas.telemetry.metrics import Metrics
 from maas.wire.dataplane import DataPlane
 
 KEY = "maas_" + "k" * 43
+PUBLISHER = "maas_" + "p" * 43
 IRIS = Signature(
     "serving_default",
     (TensorSpec("x", DType.FP32, (None, 2)),),
@@ -104,15 +106,24 @@ class Server:
         self.router = Router(ServingSettings(), 1000, lambda _: None)
         self.engine = Doubler(self.router)
         self.metrics = Metrics()
-        ring = Keyring(1, (KeyEntry(digest(KEY), "key_1", "ann", "caller"),))
+        keys = ((KEY, "key_1", "ann", "caller"), (PUBLISHER, "key_2", "bob", "publisher"))
+        ring = Keyring(1, tuple(KeyEntry(digest(key), *about) for key, *about in keys))
+        self.authenticator = Authenticator(ring, required)
         self.plane = DataPlane(
             engine=self.engine,
             router=self.router,
-            authenticator=Authenticator(ring, required),
+            authenticator=self.authenticator,
             settings=Settings(limits=LimitSettings(**limits)),
             metrics=self.metrics,
             ready=lambda: self.ready,
+            ask=self._ask_control,
         )
+        self.asked: list[Question] = []
+        self.told: Reply = Done()
+
+    async def _ask_control(self, question: Question, timeout_s: float) -> Reply:
+        self.asked.append(question)
+        return self.told
 
     async def ask(
         self, method: str, path: str | bytes, body: bytes | object = b"", parts: int = 1,

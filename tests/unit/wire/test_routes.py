@@ -37,6 +37,24 @@ ROUTES = [
     (b"/v2/models/iris/infer", Dialect.OIP, "predict", "POST", IRIS),
     (b"/v2/models/iris/versions/3/infer", Dialect.OIP, "predict", "POST", THIRD),
     (b"/v2/models/iris%40prod/infer", Dialect.OIP, "predict", "POST", PROD),
+    (b"/v2/models/iris/config", Dialect.OIP, "config", "GET", IRIS),
+    (b"/v2/models/iris/versions/3/config", Dialect.OIP, "config", "GET", THIRD),
+    (b"/v2/models/iris/stats", Dialect.OIP, "statistics", "GET", IRIS),
+    (b"/v2/models/iris/versions/3/stats", Dialect.OIP, "statistics", "GET", THIRD),
+    (b"/v2/models/stats", Dialect.OIP, "statistics", "GET", None),
+    (b"/v2/models/stats/infer", Dialect.OIP, "predict", "POST", ModelRef("stats")),
+    (b"/v2/models/iris/trace/setting", Dialect.OIP, "tracing", "GET POST", IRIS),
+    (b"/v2/trace/setting", Dialect.OIP, "tracing", "GET POST", None),
+    (b"/v2/logging", Dialect.OIP, "logging", "GET POST", None),
+    (b"/v2/repository/index", Dialect.OIP, "index", "POST", None),
+    (b"/v2/repository/models/iris/load", Dialect.OIP, "load", "POST", IRIS),
+    (b"/v2/repository/models/iris/unload", Dialect.OIP, "unload", "POST", IRIS),
+    (b"/v2/systemsharedmemory/status", Dialect.OIP, "regions", "GET", None),
+    (b"/v2/cudasharedmemory/status", Dialect.OIP, "regions", "GET", None),
+    (b"/v2/systemsharedmemory/region/a/status", Dialect.OIP, "region", "GET", None),
+    (b"/v2/cudasharedmemory/region/a/register", Dialect.OIP, "register", "POST", None),
+    (b"/v2/systemsharedmemory/region/a/unregister", Dialect.OIP, "unregister", "POST", None),
+    (b"/v2/systemsharedmemory/unregister", Dialect.OIP, "unregister", "POST", None),
     (b"/v1/models/iris", Dialect.TFSERVING, "model_status", "GET", IRIS),
     (b"/v1/models/iris/versions/3", Dialect.TFSERVING, "model_status", "GET", THIRD),
     (b"/v1/models/iris/labels/prod", Dialect.TFSERVING, "model_status", "GET", PROD),
@@ -46,7 +64,22 @@ ROUTES = [
     (b"/v1/models/iris:predict", Dialect.TFSERVING, "predict", "POST", IRIS),
     (b"/v1/models/iris/versions/3:predict", Dialect.TFSERVING, "predict", "POST", THIRD),
     (b"/v1/models/iris/labels/prod:predict", Dialect.TFSERVING, "predict", "POST", PROD),
+    (b"/v1/models/iris:classify", Dialect.TFSERVING, "classify", "POST", IRIS),
+    (b"/v1/models/iris/versions/3:classify", Dialect.TFSERVING, "classify", "POST", THIRD),
+    (b"/v1/models/iris/labels/prod:regress", Dialect.TFSERVING, "regress", "POST", PROD),
     (b"/v1/models/metadata", Dialect.TFSERVING, "model_status", "GET", ModelRef("metadata")),
+    (b"/v1/models", Dialect.KSERVE, "models", "GET", None),
+    (b"/invocations", Dialect.MLFLOW, "predict", "POST", None),
+    (b"/ping", Dialect.MLFLOW, "ready", "GET", None),
+    (b"/health", Dialect.MLFLOW, "ready", "GET", None),
+    (b"/version", Dialect.MLFLOW, "version", "GET", None),
+    (b"/models", Dialect.TORCHSERVE, "models", "GET POST PUT DELETE", None),
+    (b"/models/iris", Dialect.TORCHSERVE, "model_status", "GET POST PUT DELETE", IRIS),
+    (b"/models/iris/3", Dialect.TORCHSERVE, "model_status", "GET POST PUT DELETE", THIRD),
+    (b"/predictions/iris", Dialect.TORCHSERVE, "predict", "POST PUT", IRIS),
+    (b"/predictions/iris/3", Dialect.TORCHSERVE, "predict", "POST PUT", THIRD),
+    (b"/predictions/iris/3.0", Dialect.TORCHSERVE, "predict", "POST PUT", THIRD),
+    (b"/predictions/iris@prod", Dialect.TORCHSERVE, "predict", "POST PUT", PROD),
 ]  # fmt: skip
 
 
@@ -56,7 +89,7 @@ def test_a_path_is_understood(
 ) -> None:
     route = match(path)
     assert (route.dialect, route.verb, [*route.handlers], route.ref) == (
-        dialect, verb, [method], ref
+        dialect, verb, method.split(), ref
     )  # fmt: skip
     assert family_of(path).dialect is dialect
 
@@ -91,10 +124,15 @@ SHAPES = [
     b"/v1/models/%s/labels/prod",
     b"/v1/models/iris/labels/%s",
     b"/v1/models/iris/labels/%s:predict",
+    b"/v1/models/iris/labels/%s:classify",
+    b"/v1/models/%s:regress",
     b"/v1/models/iris/versions/%s",
     b"/v1/models/iris/versions/%s:predict",
     b"/v2/models/iris/versions/%s",
     b"/v2/models/iris/versions/%s/infer",
+    b"/predictions/%s",
+    b"/predictions/iris/%s",
+    b"/models/%s",
 ]
 
 
@@ -164,13 +202,9 @@ def test_the_protocols_words_are_in_the_refusal() -> None:
 
 
 PLANNED = [
-    b"/v1/chat/completions", b"/v1/completions", b"/v1/embeddings", b"/v1/responses", b"/v1/models",
-    b"/invocations", b"/ping", b"/version", b"/health", b"/models", b"/predictions/iris",
-    b"/predictions/iris/3", b"/console", b"/console/x", b"/v2/models/stats", b"/v2/logging",
-    b"/v2/trace/setting", b"/v2/repository/index", b"/v2/repository/models/iris/load",
-    b"/v2/models/iris/config", b"/v2/models/iris/stats", b"/v2/models/iris/versions/3/config",
-    b"/v2/models/iris/generate", b"/v2/models/iris/generate_stream", b"/v1/models/iris:classify",
-    b"/v1/models/iris:regress", b"/v1/models/iris/versions/3:explain",
+    b"/v1/chat/completions", b"/v1/completions", b"/v1/embeddings", b"/v1/responses", b"/console",
+    b"/console/x", b"/v2/models/iris/generate", b"/v2/models/iris/generate_stream",
+    b"/v1/models/iris/versions/3:explain",
 ]  # fmt: skip
 
 
@@ -181,7 +215,10 @@ def test_what_is_planned_is_not_built_yet(path: bytes) -> None:
 
 @pytest.mark.parametrize(
     "path", [b"/favicon.ico", b"/nothing", b"/a/b", b"/a/b/predict", b"/v1", b"/v3/models",
-             b"/v2/x",
+             b"/v2/x", b"/v2/repository", b"/v2/repository/models/iris",
+             b"/v2/repository/models/iris/x", b"/v2/systemsharedmemory/region//status",
+             b"/v2/cudasharedmemory/x", b"/v2/models/iris/trace",
+             b"/v2/models/iris/versions/3/trace/setting",
              b"/v2/models/iris/nothing", b"/v2/models", b"/v1/modelsx/iris", b"/iris/predictx"],
 )  # fmt: skip
 def test_what_is_no_route_is_not_found(path: bytes) -> None:
@@ -189,7 +226,8 @@ def test_what_is_no_route_is_not_found(path: bytes) -> None:
 
 
 def test_two_versions_in_one_path_are_one_too_many() -> None:
-    for path in (b"/v2/models/iris:3/versions/3", b"/v2/models/iris@prod/versions/3/infer"):
+    for path in (b"/v2/models/iris:3/versions/3", b"/v2/models/iris@prod/versions/3/infer",
+                 b"/predictions/iris:3/3"):  # fmt: skip
         assert "use one of them" in refused(path).message
 
 
@@ -209,10 +247,10 @@ def test_any_bytes_are_a_route_or_an_error_of_ours(path: bytes) -> None:
 
 def test_only_probes_and_the_index_answer_without_a_key() -> None:
     without = [match(path) for path, *_ in ROUTES if match(path).open]
-    assert {route.verb for route in without} == {"index", "live", "ready"}
+    assert {route.verb for route in without} == {"index", "live", "ready", "version"}
     assert all(route.ref is None for route in without)
     assert all(
-        route.verb in ("index", "live", "ready")
+        route.verb in ("index", "live", "ready", "version")
         for family in FAMILIES
         for route in family.fixed.values()
         if route.open

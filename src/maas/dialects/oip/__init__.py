@@ -1,5 +1,9 @@
-"""Open Inference Protocol v2 over REST, the JSON form, with Triton's classification extension.
+"""Open Inference Protocol v2 over REST, with Triton's extensions.
 
-Tensors in binary form and in shared memory are answered UNIMPLEMENTED. Where the specification
-is silent, Triton's behaviour decides.
+body ─▶ body.read_json_length ─▶ decode ─▶ InferRequest      (flat, header: the commonest forms)
+                                   └─ binary.read_blob, tensorjson
+InferReply ─▶ encode ─▶ JSON, and tensors in binary after it
+
+Tensors in the caller's shared memory are answered UNIMPLEMENTED. Where the specification is
+silent, Triton's behaviour decides.
 """

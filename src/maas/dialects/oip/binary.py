@@ -10,8 +10,9 @@ import struct
 
 import numpy as np
 
-from maas.core.errors import MaasError, invalid
+from maas.core.errors import ErrorKind, MaasError, invalid
 from maas.core.tensor import DType, TensorSpec
+from maas.dialects.tensorjson.document import MAX_OBJECTS
 
 _U32 = struct.Struct("<I")
 SMALL_BYTES = 4096
@@ -32,44 +33,60 @@ def read_blob(blob: memoryview, spec: TensorSpec, shape: tuple[int, ...], what: 
 
     Raises:
         MaasError: INVALID_ARGUMENT where the bytes are not as many as the shape needs, or an
-            element reaches past their end.
+            element reaches past their end; TOO_LARGE for more than `MAX_OBJECTS` of BYTES.
     """
     count = math.prod(shape)
     if spec.dtype is DType.BYTES:
-        return _read_elements(blob, count, what).reshape(shape)
+        return _reshaped(_read_elements(blob, count, what), shape, what)
     dtype = spec.dtype.numpy
     if len(blob) != count * dtype.itemsize:
         raise invalid(
             f"{what} has {len(blob)} bytes where its shape {list(shape)} of {spec.dtype} needs "
             f"{count * dtype.itemsize}"
         )
-    array = np.frombuffer(blob, dtype).reshape(shape)
+    array = _reshaped(np.frombuffer(blob, dtype), shape, what)
     if spec.dtype is DType.BOOL and array.size and array.view(np.uint8).max() > 1:
         raise invalid(f"{what} is BOOL and holds bytes other than 0 and 1")
     return array
 
 
+def _reshaped(array: np.ndarray, shape: tuple[int, ...], what: str) -> np.ndarray:
+    try:
+        return array.reshape(shape)
+    except (ValueError, OverflowError):  # [0, 2 ** 62, 2 ** 62], whose product is 0
+        raise invalid(f"shape {list(shape)} of {what} is beyond what an array can have") from None
+
+
 def _read_elements(blob: memoryview, count: int, what: str) -> np.ndarray:
-    end = len(blob)
     # Each element takes four bytes at least: a shape cannot ask for more places than were sent.
-    if count * _U32.size > end:
+    if count * _U32.size > len(blob):
         raise _short(what, count)
-    elements = np.empty(count, object)
+    if count > MAX_OBJECTS:
+        raise MaasError(
+            ErrorKind.TOO_LARGE,
+            f"{what} has {count} elements; of BYTES at most {MAX_OBJECTS} are read at once: send "
+            "fewer rows in one call",
+        )
+    data = bytes(blob)
+    end = len(data)
+    found: list[bytes] = []
     at = 0
     for index in range(count):
-        if at + _U32.size > end:
+        start = at + _U32.size
+        if start > end:
             raise _short(what, count)
-        (size,) = _U32.unpack_from(blob, at)
-        at += _U32.size
-        if size > end - at:
+        (size,) = _U32.unpack_from(data, at)
+        at = start + size
+        if at > end:
             raise invalid(
-                f"element {index} of {what} is {size} bytes long and {end - at} are left; each is "
-                "a u32 length, little-endian, and its bytes"
+                f"element {index} of {what} is {size} bytes long and {end - start} are left; each "
+                "is a u32 length, little-endian, and its bytes"
             )
-        elements[index] = bytes(blob[at : at + size])
-        at += size
+        found.append(data[start:at])
     if at != end:
         raise invalid(f"{what} has {end - at} bytes left over after its {count} elements")
+    elements = np.empty(count, object)
+    elements[:] = found
     return elements
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from maas.core.errors import invalid
-from maas.core.tensor import DType, TensorSpec
+from maas.core.tensor import TensorSpec
 
 
 def top_classes(array: np.ndarray, spec: TensorSpec, count: int, *, batched: bool) -> np.ndarray:
@@ -42,7 +42,7 @@ def top_classes(array: np.ndarray, spec: TensorSpec, count: int, *, batched: boo
 
 
 def _class_text(value: np.generic, index: int, spec: TensorSpec) -> bytes:
-    number = f"{value:.6f}" if spec.dtype in (DType.FP16, DType.FP32, DType.FP64) else str(value)
+    number = f"{float(value):.6f}" if spec.dtype.is_float else str(value)
     text = f"{number}:{index}"
     if spec.labels is not None and index < len(spec.labels):
         text += f":{spec.labels[index]}"

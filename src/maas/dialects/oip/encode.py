@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import orjson
 
-from maas.core.errors import ErrorKind, MaasError
+from maas.core.errors import MaasError, invalid
 from maas.core.messages import InferReply, ModelView
 from maas.core.tensor import DType, TensorSpec
+from maas.dialects.oip.binary import write_blob
 from maas.dialects.oip.classification import top_classes
 from maas.dialects.oip.request import InferRequest
 from maas.dialects.signatures import pick_signature
@@ -18,22 +19,71 @@ from maas.dialects.tensorjson.text import array_text
 
 SERVER_NAME = "maas"
 _NUMPY = orjson.OPT_SERIALIZE_NUMPY
-_NUMBERS = frozenset(DType) - {DType.FP16, DType.BYTES}
-EXTENSIONS = ("classification",)
+_NUMBERS = frozenset(DType) - {DType.FP16, DType.BF16, DType.BYTES}
+EXTENSIONS = (
+    "classification",
+    "model_repository",
+    "model_repository(unload_dependents)",
+    "schedule_policy",
+    "model_configuration",
+    "binary_tensor_data",
+    "parameters",
+    "statistics",
+)
 """Of Triton's extensions, those that are built."""
 
 
-def encode_infer(reply: InferReply, request: InferRequest) -> bytes:
+def encode_infer(reply: InferReply, request: InferRequest) -> tuple[bytes, int | None]:
     """Writes an answer; `data` is flat, `model_version` a string.
 
+    Returns:
+        The body, and how many bytes of it are JSON; None for all of them.
+
     Raises:
-        MaasError: UNIMPLEMENTED for an FP16 output, which has no JSON form; INVALID_ARGUMENT for
-            classes of an output without numbers.
+        MaasError: INVALID_ARGUMENT for an FP16 or BF16 output that is not asked for in binary,
+            or classes of an output without numbers.
     """
     specs = reply.signature.outputs
     if request.outputs is not None:
         by_name = {spec.name: spec for spec in specs}
         specs = tuple(by_name[name] for name in request.outputs)
+    if request.binary or request.all_binary:
+        return _with_binary(reply, request, specs)
+    return _as_json(reply, request, specs), None
+
+
+def _with_binary(
+    reply: InferReply, request: InferRequest, specs: tuple[TensorSpec, ...]
+) -> tuple[bytes, int]:
+    """An answer of which some outputs, at least one, are in binary."""
+    outputs = []
+    parts: list[bytes | memoryview] = [b""]
+    plain = False
+    for index, spec in enumerate(specs):
+        array, datatype = reply.outputs[spec.name], spec.dtype
+        if request.classes and request.classes[index]:
+            array = top_classes(
+                array, spec, request.classes[index], batched=reply.signature.batched
+            )
+            datatype = DType.BYTES
+        output: dict[str, Any] = {
+            "name": spec.name,
+            "datatype": datatype.text,
+            "shape": array.shape,
+        }
+        if request.all_binary or request.binary[index]:
+            blob = write_blob(array)
+            output["parameters"] = {"binary_data_size": len(blob)}
+            parts.append(blob)
+        else:
+            plain = True
+            output["data"] = array.ravel() if datatype in _NUMBERS else _texts(spec, array)
+        outputs.append(output)
+    text = parts[0] = _written(reply, request, outputs, plain=plain)
+    return b"".join(parts), len(text)
+
+
+def _as_json(reply: InferReply, request: InferRequest, specs: tuple[TensorSpec, ...]) -> bytes:
     arrays = reply.outputs
     outputs = [
         _classes(arrays[spec.name], spec, request.classes[index], batched=reply.signature.batched)
@@ -45,10 +95,17 @@ def encode_infer(reply: InferReply, request: InferRequest) -> bytes:
             # Numbers stay an array, which orjson writes in the same pass as the rest.
             "data": arrays[spec.name].ravel()
             if spec.dtype in _NUMBERS
-            else _other_data(spec, arrays[spec.name]),
+            else _texts(spec, arrays[spec.name]),
         }
         for index, spec in enumerate(specs)
     ]
+    return _written(reply, request, outputs, plain=True)
+
+
+def _written(
+    reply: InferReply, request: InferRequest, outputs: list[dict[str, Any]], *, plain: bool
+) -> bytes:
+    """The JSON; `plain` says whether there may be numbers in it."""
     answer = {
         "model_name": reply.servable.name,
         "model_version": str(reply.servable.version),
@@ -57,11 +114,11 @@ def encode_infer(reply: InferReply, request: InferRequest) -> bytes:
     if request.id is not None:
         answer["id"] = request.id
     text = orjson.dumps(answer, option=_NUMPY)
-    if b"null" not in text:
+    if not plain or b"null" not in text:
         return text
     # What is not finite became null (or the caller's id says so): tokens are written instead.
     for tensor in outputs:
-        if isinstance(tensor["data"], np.ndarray):
+        if isinstance(tensor.get("data"), np.ndarray):
             tensor["data"] = orjson.Fragment(array_text(tensor["data"]))
     return orjson.dumps(answer)
 
@@ -77,13 +134,12 @@ def _classes(array: np.ndarray, spec: TensorSpec, count: int, *, batched: bool) 
     }
 
 
-def _other_data(spec: TensorSpec, array: np.ndarray) -> orjson.Fragment:
-    """The elements of an output that is not numbers: texts; FP16 has no JSON form."""
-    if spec.dtype is DType.FP16:
-        raise MaasError(
-            ErrorKind.UNIMPLEMENTED,
-            f"output {spec.name!r} is FP16, which has no JSON form, and the binary form is not "
-            "supported here; call the model through another protocol",
+def _texts(spec: TensorSpec, array: np.ndarray) -> orjson.Fragment:
+    """The elements of an output that JSON has no numbers for: texts, not FP16 and BF16."""
+    if array.dtype.kind != "O":
+        raise invalid(
+            f"output {spec.name!r} is {spec.dtype}, which has no JSON form; ask for it in binary, "
+            "with its parameter binary_data or the request's binary_data_output"
         )
     return orjson.Fragment(array_text(array.ravel()))
 

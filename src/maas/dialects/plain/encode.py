@@ -8,8 +8,8 @@ import numpy as np
 from maas.core.errors import MaasError
 from maas.core.messages import InferReply
 from maas.core.records import ErrorBody
+from maas.dialects.labels import predicted_labels
 from maas.dialects.plain.decode import PlainRequest
-from maas.dialects.plain.labels import predicted_labels
 from maas.dialects.tensorjson.text import array_text, object_text
 
 PREDICTION = "prediction"

@@ -96,7 +96,7 @@ def _regular_numbers(value: Any, dtype: DType, outline: bytes) -> np.ndarray | N
     The walk over Python objects then says what is wrong, or reads what a buffer cannot hold.
     """
     kind = dtype.numpy.kind
-    if kind not in "fiu":
+    if kind not in "fViu":
         return None
     shape: list[int] = []
     first = value
@@ -107,7 +107,7 @@ def _regular_numbers(value: Any, dtype: DType, outline: bytes) -> np.ndarray | N
         first = first[0]
     if len(shape) > MAX_RANK or not fits(outline, shape):
         return None
-    wide = {"f": "d", "i": "i"}.get(kind, "u" if dtype is DType.UINT64 else "i")
+    wide = {"f": "d", "V": "d", "i": "i"}.get(kind, "u" if dtype is DType.UINT64 else "i")
     try:
         numbers = np.frombuffer(value.as_buffer(of_type=wide), _BUFFERS[wide])
     except (TypeError, ValueError):

@@ -106,23 +106,39 @@ def read(body: bytes) -> Document:
         MaasError: INVALID_ARGUMENT where it is empty, not UTF-8, not JSON, not an object or
             nested deeper than `MAX_DEPTH`; TOO_LARGE.
     """
-    outline = None
+    root, outline = _parse(body)
+    if not is_object(root):
+        raise invalid(f"the body is {_kind(root)}; expected a JSON object")
+    return Document(root, len(body), outline)
+
+
+def read_value(body: bytes, key: str) -> Document:
+    """Reads a body that may be any JSON value: an object as it is, another as its member `key`.
+
+    Raises:
+        MaasError: as `read`, an object not being required.
+    """
+    root, outline = _parse(body)
+    if is_object(root):
+        return Document(root, len(body), outline)
+    if outline is not None:
+        outline = Outline(b'{"%s":%s}' % (key.encode("utf-8"), body))
+    return Document({key: root}, len(body), outline)
+
+
+def _parse(body: bytes) -> tuple[Any, Outline | None]:
     if len(body) > LARGE_BYTES:
         outline = Outline(body)
         _check_depth(outline)
         if outline.may_hold_more_than(MAX_VALUES):
             raise _too_many(MAX_VALUES, "values")
-        root = _read_large(body, outline)
-    else:
-        if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
-            _check_depth(Outline(body))
-        try:
-            root = orjson.loads(body)
-        except orjson.JSONDecodeError as error:
-            root = _read_refused(body, str(error), Outline(body))
-    if not is_object(root):
-        raise invalid(f"the body is {_kind(root)}; expected a JSON object")
-    return Document(root, len(body), outline)
+        return _read_large(body, outline), outline
+    if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
+        _check_depth(Outline(body))
+    try:
+        return orjson.loads(body), None
+    except orjson.JSONDecodeError as error:
+        return _read_refused(body, str(error), Outline(body)), None
 
 
 def _check_depth(outline: Outline) -> None:

@@ -29,6 +29,8 @@ LARGEST = {
     DType.FP16: math.nextafter(65520.0, 0.0),
     DType.FP32: math.nextafter(float.fromhex("0x1.ffffffp127"), 0.0),
     DType.FP64: float.fromhex("0x1.fffffffffffffp1023"),
+    # It is rounded to FP32 first, and half way goes up.
+    DType.BF16: math.nextafter(float.fromhex("0x1.feffffp127"), 0.0),
 }
 """The largest 64-bit float that each float type rounds to a finite number."""
 
@@ -53,13 +55,16 @@ def leaves_to_array(
     dtype = spec.dtype.numpy
     kinds = set(map(type, leaves))
     kind = dtype.kind
-    if kind == "f":
+    if spec.dtype.is_float:
         if not kinds <= _REALS:
             raise _misfit(_first_other(leaves, _REALS), leaves, shape, spec, what)
         largest = LARGEST[spec.dtype]
         if leaves and not (max(leaves) <= largest and min(leaves) >= -largest):
             _check_float_range(leaves, shape, spec, what)
-        array = np.array(leaves, dtype)
+        # ml_dtypes takes no integer beyond 64 bits; FP32 is what it goes through anyway.
+        array = (
+            np.array(leaves, np.float32).astype(dtype) if kind == "V" else np.array(leaves, dtype)
+        )
     elif kind in "iu":
         if not kinds <= _INTEGERS:
             raise _misfit(_first_other(leaves, _INTEGERS), leaves, shape, spec, what)
@@ -125,7 +130,7 @@ def _check_float_range(
                 continue
             raise invalid(
                 f"{what} holds {_show(value)}{position(index, shape)}, beyond what "
-                f"{spec.dtype} can hold ({np.finfo(spec.dtype.numpy).max})"
+                f"{spec.dtype} can hold ({spec.dtype.largest:.8g})"
             )
 
 

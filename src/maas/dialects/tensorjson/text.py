@@ -1,8 +1,8 @@
 """NumPy arrays → JSON text.
 
 Floats print as the shortest text that reads back to the same number of their own width, with a
-trailing `.0` where whole; `NaN`, `Infinity` and `-Infinity` are written as these tokens, as
-TensorFlow Serving and Python's json do. Strings are raw UTF-8.
+trailing `.0` where whole (BF16 as the FP32 of the same value); `NaN`, `Infinity` and `-Infinity`
+are written as these tokens, as TensorFlow Serving and Python's json do. Strings are raw UTF-8.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ def array_text(array: np.ndarray, *, as_base64: bool = False) -> bytes:
     """
     if array.dtype.kind == "O":
         return orjson.dumps(bytes_values(array, as_base64=as_base64))
+    if array.dtype.kind == "V":
+        array = array.astype(np.float32)
     try:
         text = orjson.dumps(array if array.ndim else array[()], option=_NUMPY)
     except orjson.JSONEncodeError:  # it takes C order and the machine's byte order alone

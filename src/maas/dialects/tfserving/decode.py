@@ -49,7 +49,7 @@ def decode_predict(body: bytes, view: ModelView) -> PredictRequest:
     """
     document = read(body)
     root = document.root
-    signature = _read_signature(root, view)
+    signature = read_signature(root, view)
     row_format = "instances" in root
     if row_format == ("inputs" in root):
         given = "both instances and inputs" if row_format else "neither instances nor inputs"
@@ -63,7 +63,12 @@ def decode_predict(body: bytes, view: ModelView) -> PredictRequest:
     return PredictRequest(signature, inputs, check_inputs(signature, inputs), row_format)
 
 
-def _read_signature(root: Mapping[str, Any], view: ModelView) -> Signature:
+def read_signature(root: Mapping[str, Any], view: ModelView) -> Signature:
+    """The signature that a body names under `signature_name`, else the main one.
+
+    Raises:
+        MaasError: INVALID_ARGUMENT where it is no string, or there is none of that name.
+    """
     if "signature_name" not in root:
         return pick_signature(view)
     name = root["signature_name"]

@@ -1,4 +1,4 @@
-"""Answers and errors of predict → JSON bodies."""
+"""Answers and errors of predict, classify and regress → JSON bodies."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from maas.core.errors import MaasError, invalid
 from maas.core.messages import InferReply
 from maas.dialects.tensorjson.text import array_text, bytes_values, object_text
 from maas.dialects.tfserving.decode import PredictRequest
+from maas.dialects.tfserving.tasks import read_classes, read_values
 
 BASE64_SUFFIX = "_bytes"
 """BYTES outputs whose names end so are written as `{"b64": …}`."""
@@ -31,6 +32,34 @@ def encode_predict(reply: InferReply, request: PredictRequest) -> bytes:
     texts = [(name, _text(name, array)) for name, array in outputs.items()]
     key = b'{"predictions":' if request.row_format else b'{"outputs":'
     return key + (texts[0][1] if len(texts) == 1 else object_text(texts)) + b"}"
+
+
+def encode_classes(reply: InferReply, examples: int) -> bytes:
+    """Writes `{"results": [[[label, score], …], …]}`, a list of classes for each example.
+
+    The key is the code's (json_tensor.cc); the document of TensorFlow Serving says `result` once.
+
+    Raises:
+        MaasError: FAILED_PRECONDITION where the outputs are not as the signature says.
+    """
+    classes = read_classes(reply, examples)
+    scores: Any = classes.scores
+    if not np.isfinite(scores).all():
+        scores = [[orjson.Fragment(array_text(one[()])) for one in row] for row in scores]
+    rows = [
+        list(zip(names, row, strict=True))
+        for names, row in zip(classes.labels, scores, strict=True)
+    ]
+    return orjson.dumps({"results": rows}, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def encode_values(reply: InferReply, examples: int) -> bytes:
+    """Writes `{"results": [value, …]}`, a number for each example.
+
+    Raises:
+        MaasError: FAILED_PRECONDITION where the output is not one number for each example.
+    """
+    return b'{"results":' + array_text(read_values(reply, examples)) + b"}"
 
 
 def encode_error(error: MaasError) -> bytes:
@@ -77,8 +106,8 @@ def _row_values(name: str, array: np.ndarray) -> list[Any]:
     values: list[Any]
     if array.dtype.kind == "O":
         values = bytes_values(array, as_base64=name.endswith(BASE64_SUFFIX))
-    elif array.dtype.kind == "f":
-        values = list(np.ascontiguousarray(array))
+    elif array.dtype.kind in "fV":
+        values = list(np.ascontiguousarray(array, np.float32 if array.dtype.kind == "V" else None))
     else:
         values = array.tolist()
     return values

@@ -8,10 +8,12 @@ import orjson
 
 from maas.core.messages import ModelView, VersionStatus
 from maas.core.signature import Signature
+from maas.core.states import ServableState
 from maas.core.tensor import DType, TensorSpec
 
-METHOD_NAME = "tensorflow/serving/predict"
-_SIGNATURE_TYPE = "type.googleapis.com/tensorflow.serving.SignatureDefMap"
+METHOD_PREFIX = "tensorflow/serving/"
+"""Before `predict`, `classify` and `regress`."""
+SIGNATURE_TYPE = "type.googleapis.com/tensorflow.serving.SignatureDefMap"
 TENSORFLOW_NAMES = {
     DType.BOOL: "DT_BOOL",
     DType.UINT8: "DT_UINT8",
@@ -25,15 +27,21 @@ TENSORFLOW_NAMES = {
     DType.FP16: "DT_HALF",
     DType.FP32: "DT_FLOAT",
     DType.FP64: "DT_DOUBLE",
+    DType.BF16: "DT_BFLOAT16",
     DType.BYTES: "DT_STRING",
 }
 """Element types as `tensorflow/core/framework/types.proto` names them."""
 
 
 def encode_status(statuses: Sequence[VersionStatus]) -> bytes:
-    """Writes `GET /v1/models/NAME[/versions/N|/labels/L]`, in the order given."""
+    """Writes `GET /v1/models/NAME[/versions/N|/labels/L]`, in the order given.
+
+    `name` and `ready` are KServe's fields of the same path.
+    """
     return orjson.dumps(
         {
+            "name": statuses[0].servable.name if statuses else "",
+            "ready": any(status.state is ServableState.AVAILABLE for status in statuses),
             "model_version_status": [
                 {
                     "version": str(status.servable.version),
@@ -44,7 +52,7 @@ def encode_status(statuses: Sequence[VersionStatus]) -> bytes:
                     },
                 }
                 for status in statuses
-            ]
+            ],
         }
     )
 
@@ -59,7 +67,7 @@ def encode_metadata(view: ModelView) -> bytes:
                 "signature_name": "",
                 "version": str(view.servable.version),
             },
-            "metadata": {"signature_def": {"@type": _SIGNATURE_TYPE, "signature_def": signatures}},
+            "metadata": {"signature_def": {"@type": SIGNATURE_TYPE, "signature_def": signatures}},
         }
     )
 
@@ -68,7 +76,7 @@ def _signature(signature: Signature) -> dict[str, object]:
     return {
         "inputs": {spec.name: _tensor(spec) for spec in signature.inputs},
         "outputs": {spec.name: _tensor(spec) for spec in signature.outputs},
-        "method_name": METHOD_NAME,
+        "method_name": METHOD_PREFIX + signature.method,
     }
 
 

@@ -11,7 +11,7 @@ from litestar import Litestar, Router
 from litestar.di import Provide
 from litestar.types import ASGIApp, ControllerRouterHandler
 
-from maas.wire.api import keys, models, operations, planned, processes, publishing
+from maas.wire.api import imports, keys, models, operations, planned, processes, publishing
 from maas.wire.api.boundary import Boundary
 from maas.wire.api.docs import docs_config
 from maas.wire.api.errors import ApiRequest, answer_exception
@@ -49,6 +49,7 @@ def create_litestar(
         *publishing.HANDLERS,
         *operations.HANDLERS,
         *keys.HANDLERS,
+        *imports.HANDLERS,
         *planned.HANDLERS,
     ]
     api = Router(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from litestar.di import NamedDependency
@@ -10,6 +11,7 @@ from litestar.params import SkipValidation
 from maas.access import Authenticator
 from maas.admin.deployments import Deployments
 from maas.admin.jobs import Jobs
+from maas.core.records import ImportRecord
 from maas.registry import Registry
 from maas.settings import LimitSettings
 
@@ -24,6 +26,7 @@ class ApiServices:
         jobs: publish jobs.
         authenticator: of the control plane; it requires a key.
         limits: of uploads.
+        imports: what was found in a folder that is watched, if one is.
         load_s: how long a version may take to be loaded when something waits for it.
         unload_s: how long a deletion waits for calls in flight before it leaves files behind.
         heartbeat_s: silence on an event stream after which a comment is sent.
@@ -34,6 +37,7 @@ class ApiServices:
     jobs: Jobs
     authenticator: Authenticator
     limits: LimitSettings
+    imports: Callable[[], tuple[ImportRecord, ...]] = tuple
     load_s: float = 300.0
     unload_s: float = 60.0
     heartbeat_s: float = 10.0

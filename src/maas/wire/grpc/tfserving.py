@@ -10,7 +10,7 @@ from typing import Any
 from maas.core.errors import ErrorKind, MaasError
 from maas.dialects.tfserving.describe import check_fields, metadata_response, status_response
 from maas.dialects.tfserving.modelspec import read_ref
-from maas.dialects.tfserving.predictproto import decode_predict, encode_predict
+from maas.dialects.tfserving.predictproto import decode_predict, encode_predict, is_vast
 from maas.dialects.tfserving.reload import WantedModel, decode_reload, encode_reload
 from maas.dialects.tfserving.taskproto import (
     decode_task,
@@ -26,6 +26,7 @@ from maas.serving.plan import ModelPlan
 from maas.wire.exchange import LARGE_BYTES, Exchange, is_large
 from maas.wire.grpc.rpc import Rpc, Rpcs, Unary, typed
 from maas.wire.oip.repository import SLACK_S, check_manager, unload_model
+from maas.wire.tfserving.handlers import EXAMPLES_BYTES
 
 DIALECT = "tfserving-grpc"
 PREDICTION = "tensorflow.serving.PredictionService"
@@ -45,7 +46,7 @@ async def predict(exchange: Exchange, data: bytes | memoryview) -> bytes:
     view = exchange.resolve(read_ref(request.model_spec))
     call = (
         await exchange.off_loop(decode_predict, request, view)
-        if len(data) >= LARGE_BYTES
+        if len(data) >= LARGE_BYTES or is_vast(request, LARGE_BYTES)
         else decode_predict(request, view)
     )
     reply = await exchange.infer(view, call.signature, call.inputs, call.rows, call.outputs)
@@ -60,7 +61,7 @@ def _task(task: Task, name: str) -> Unary:
         view = exchange.resolve(read_ref(request.model_spec))
         call = (
             await exchange.off_loop(decode_task, request, view, task)
-            if len(data) >= LARGE_BYTES
+            if len(data) >= EXAMPLES_BYTES
             else decode_task(request, view, task)
         )
         reply = await exchange.infer(view, call.signature, call.inputs, call.rows, call.outputs)
@@ -77,7 +78,7 @@ async def multi_inference(exchange: Exchange, data: bytes | memoryview) -> bytes
     view = exchange.resolve(read_tasks_ref(request))
     calls = (
         await exchange.off_loop(decode_tasks, request, view)
-        if len(data) >= LARGE_BYTES
+        if len(data) >= EXAMPLES_BYTES
         else decode_tasks(request, view)
     )
     replies = await asyncio.gather(

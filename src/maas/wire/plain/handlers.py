@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote
-
 import msgspec
 
 from maas import __version__
-from maas.core.errors import MaasError, invalid
+from maas.core.errors import MaasError
 from maas.core.identity import ModelRef, parse_ref
 from maas.core.messages import ModelView
-from maas.core.signature import Signature, main_signature
-from maas.core.tensor import DType
+from maas.core.signature import main_signature
 from maas.dialects.plain.decode import PlainDocument, PlainRequest, decode, parse
 from maas.dialects.plain.encode import encode, encode_error
+from maas.wire.defaults import default_model
 from maas.wire.exchange import Exchange, is_large
 from maas.wire.http import Answer
-
-LISTED = 8
 
 
 async def index(exchange: Exchange) -> Answer:
@@ -87,38 +83,12 @@ def _understood(exchange: Exchange, classify: bool) -> tuple[ModelView, PlainReq
 
 
 def _chosen(exchange: Exchange, document: PlainDocument, classify: bool) -> ModelRef:
-    """The model of a call whose path names none: its body's, the setting's, or the only one.
-
-    Raises:
-        MaasError: INVALID_ARGUMENT naming the candidates.
-    """
+    """The model of a call whose path names none: its body's, the setting's, or the only one."""
     if document.model is not None:
         return parse_ref(document.model)
     defaults = exchange.server.settings.defaults
     default = defaults.classify if classify else defaults.predict
-    if default:
-        return parse_ref(default)
-    candidates = [
-        name
-        for name, model in sorted(exchange.server.router.plan.models.items())
-        if model.default is not None
-        and _takes_texts(model.versions[model.default].signatures) == document.texts
-    ]
-    if len(candidates) == 1:
-        return ModelRef(candidates[0])
-    kind = "texts" if document.texts else "numbers"
-    if not candidates:
-        raise invalid(f"no model that takes {kind} serves here; call /NAME/predict")
-    names = ", ".join(candidates[:LISTED])
-    raise invalid(
-        f'several models take {kind}; say which with "model" in the body, or call '
-        f"/{quote(candidates[0])}/predict: {names}"
-    )
-
-
-def _takes_texts(signatures: dict[str, Signature]) -> bool:
-    signature = main_signature(signatures)
-    return len(signature.inputs) == 1 and signature.inputs[0].dtype is DType.BYTES
+    return default_model(exchange.server, default, texts=document.texts)
 
 
 def error_body(error: MaasError, request_id: str) -> bytes:

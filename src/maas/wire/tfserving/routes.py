@@ -8,17 +8,22 @@ from maas.wire.routes import Dialect, Family, Route, segments_of
 from maas.wire.tfserving import handlers
 
 _MODELS = b"/v1/models/"
+_CALLS = {
+    "predict": handlers.predict,
+    "classify": handlers.classify,
+    "regress": handlers.regress,
+}
 
 
 def _match(path: bytes) -> Route:
-    """`NAME[/versions/N|/labels/L]` with `:predict` or `/metadata` or nothing.
+    """`NAME[/versions/N|/labels/L]` with a verb such as `:predict`, `/metadata` or nothing.
 
     A malformed route is 400, as in TensorFlow Serving's `http_rest_api_handler.cc`.
     """
     segments = segments_of(path[len(_MODELS) :])
     malformed = invalid(
         "malformed request; expected /v1/models/NAME[/versions/N|/labels/L] with :predict, "
-        "/metadata or nothing"
+        ":classify, :regress, /metadata or nothing"
     )
     last, colon, verb = segments[-1].rpartition(":")
     if not colon:
@@ -38,9 +43,9 @@ def _match(path: bytes) -> Route:
         ref = ModelRef(name, alias=check_name(segments[2], "label"))
     else:
         raise malformed
-    if verb == "predict":
-        return Route(Dialect.TFSERVING, "predict", {"POST": handlers.predict}, ref)
-    if verb in ("classify", "regress", "explain"):
+    if verb in _CALLS:
+        return Route(Dialect.TFSERVING, verb, {"POST": _CALLS[verb]}, ref)
+    if verb == "explain":
         raise MaasError(ErrorKind.UNIMPLEMENTED, f":{verb} is not built yet; use :predict")
     if verb:
         raise malformed

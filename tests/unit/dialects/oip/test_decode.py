@@ -53,8 +53,11 @@ def test_everything_a_request_may_carry(body, iris):
                 parameters={
                     "timeout": 1_500_000,
                     "priority": 1,
-                    "sequence_id": 7,
+                    "sequence_id": 0,
+                    "sequence_start": False,
                     "binary_data_output": False,
+                    "headers": {"a": "b"},
+                    "triton_enable_empty_final_response": True,
                 },
                 unknown={"ignored": True},
             )
@@ -66,6 +69,9 @@ def test_everything_a_request_may_carry(body, iris):
     assert request.outputs == ("probabilities", "label")
     assert request.classes == (2, 0)
     assert request.timeout_s == 1.5
+    assert request.priority == 1
+    assert request.binary == ()
+    assert not request.all_binary
 
 
 @pytest.mark.parametrize("outputs", [[], None])
@@ -150,6 +156,24 @@ def test_several_inputs_in_any_order(body, make_view):
         ({"inputs": [tensor()], "parameters": {"timeout": -1}}, "timeout must be a whole number"),
         ({"inputs": [tensor()], "parameters": {"timeout": 1.5}}, "timeout must be a whole number"),
         ({"inputs": [tensor()], "parameters": {"timeout": True}}, "timeout must be a whole number"),
+        ({"inputs": [tensor()], "parameters": {"timeout": 2**63}}, "timeout must be a whole"),
+        ({"inputs": [tensor()], "parameters": {"priority": -1}}, "priority must be a whole number"),
+        ({"inputs": [tensor()], "parameters": {"priority": "1"}}, "priority must be a whole"),
+        ({"inputs": [tensor()], "parameters": {"priority": 2**32}}, "priority must be a whole"),
+        ({"inputs": [tensor()], "parameters": {"sequence_id": 7}}, "keep no state between calls"),
+        ({"inputs": [tensor()], "parameters": {"sequence_id": "a"}}, "sequence_id is set"),
+        ({"inputs": [tensor()], "parameters": {"sequence_end": True}}, "sequence_end is set"),
+        (
+            {"inputs": [tensor()], "parameters": {"binary_data_output": 1}},
+            "binary_data_output must be true or false",
+        ),
+        (
+            {
+                "inputs": [tensor()],
+                "outputs": [{"name": "label", "parameters": {"binary_data": "yes"}}],
+            },
+            "binary_data of output 'label' must be true or false",
+        ),
         (
             {
                 "inputs": [tensor()],
@@ -177,26 +201,63 @@ def test_a_timeout_of_zero_is_none(body, iris):
     assert decode_infer(body(sent), iris).timeout_s is None
 
 
-@pytest.mark.parametrize("source", ["binary_data_size", "shared_memory_region"])
-def test_exactly_one_source_of_data(body, iris, source):
-    there = tensor(parameters={source: 16}, data=...)
-    assert "not supported here" in refused(body(request_of(there)), iris, ErrorKind.UNIMPLEMENTED)
-    both = tensor(parameters={source: 16})
-    assert f"both {source} and data; send exactly one" in refused(body(request_of(both)), iris)
+def test_exactly_one_source_of_data(body, iris):
+    there = tensor(parameters={"shared_memory_region": "r"}, data=...)
+    message = refused(body(request_of(there)), iris, ErrorKind.UNIMPLEMENTED)
+    assert "maps no memory of its callers" in message
+    for source in ("binary_data_size", "shared_memory_region"):
+        both = tensor(parameters={source: 16})
+        message = refused(body(request_of(both)), iris)
+        assert f"both {source} and data; send exactly one" in message
+    both = tensor(parameters={"binary_data_size": 16, "shared_memory_region": "r"}, data=...)
+    assert "send exactly one" in refused(body(request_of(both)), iris)
     neither = tensor(parameters={}, data=...)
     assert "has no data" in refused(body(request_of(neither)), iris)
+    binary = tensor(parameters={"binary_data_size": 16}, data=...)
+    message = refused(body(request_of(binary)), iris)
+    assert "binary_data_size 16 and 0 bytes of the body are left" in message
+
+
+def test_answers_in_shared_memory_are_not_built(body, iris):
+    asked = {"outputs": [{"name": "label", "parameters": {"shared_memory_region": "r"}}]}
+    refused(body(request_of(tensor(), **asked)), iris, ErrorKind.UNIMPLEMENTED)
 
 
 @pytest.mark.parametrize(
-    "asked",
+    ("members", "binary", "all_binary"),
     [
-        {"parameters": {"binary_data_output": True}},
-        {"outputs": [{"name": "label", "parameters": {"binary_data": True}}]},
-        {"outputs": [{"name": "label", "parameters": {"shared_memory_region": "r"}}]},
+        ({"parameters": {"binary_data_output": True}}, (), True),
+        (
+            {"parameters": {"binary_data_output": True}, "outputs": [{"name": "label"}]},
+            (True,),
+            False,
+        ),
+        (
+            {
+                "parameters": {"binary_data_output": True},
+                "outputs": [
+                    {"name": "label", "parameters": {"binary_data": False}},
+                    {"name": "probabilities"},
+                ],
+            },
+            (False, True),
+            False,
+        ),
+        (
+            {
+                "parameters": {"binary_data_output": True},
+                "outputs": [{"name": "label", "parameters": {"binary_data": False}}],
+            },
+            (),
+            False,
+        ),
+        ({"outputs": [{"name": "label", "parameters": {"binary_data": True}}]}, (True,), False),
     ],
 )
-def test_answers_in_binary_or_shared_memory_are_not_built(body, iris, asked):
-    refused(body(request_of(tensor(), **asked)), iris, ErrorKind.UNIMPLEMENTED)
+def test_an_outputs_own_form_counts_before_the_requests(body, iris, members, binary, all_binary):
+    request = decode_infer(body(request_of(tensor(), **members)), iris)
+    assert request.binary == binary
+    assert request.all_binary is all_binary
 
 
 def test_integers_and_booleans_keep_to_their_kind(body, make_view):

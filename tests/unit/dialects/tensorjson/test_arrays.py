@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given
@@ -76,7 +77,7 @@ def test_floats_take_numbers_alone(body, dtype, written):
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_floats_take_integers_and_what_is_not_finite(body, dtype):
     array = decoded(body(b'{"v": [1, -2.5, NaN, Infinity, -Infinity]}'), dtype)
-    np.testing.assert_array_equal(array, np.array([1, -2.5, np.nan, np.inf, -np.inf], dtype.numpy))
+    np.testing.assert_array_equal(array.astype("f8"), [1, -2.5, np.nan, np.inf, -np.inf])
 
 
 @pytest.mark.parametrize(
@@ -86,11 +87,12 @@ def test_floats_take_integers_and_what_is_not_finite(body, dtype):
         (DType.FP32, "3.4028235677973362e38", "3.4028235677973366e38"),
         (DType.FP32, "-3.4028235677973362e38", "-1e39"),
         (DType.FP64, "1.7976931348623157e308", None),
+        (DType.BF16, "3.3961774e38", "3.3961775e38"),
     ],
 )
 def test_a_finite_number_never_becomes_infinite(body, dtype, last, beyond):
     array = decoded(body(b'{"v": [0, %s]}' % last.encode()), dtype)
-    assert abs(array[1]) == np.finfo(dtype.numpy).max
+    assert abs(array[1]) == ml_dtypes.finfo(dtype.numpy).max
     if beyond is not None:
         message = refusal(body(b'{"v": [0, %s]}' % beyond.encode()), dtype)
         assert f"at [1], beyond what {dtype} can hold" in message
@@ -196,6 +198,8 @@ def arrays_of(dtype: DType) -> st.SearchStrategy[np.ndarray]:
                 text, min_size=int(np.prod(shape)), max_size=int(np.prod(shape))
             ).map(lambda texts: np.array([t.encode() for t in texts], object).reshape(shape))
         )
+    if dtype is DType.BF16:  # which hypothesis does not know
+        return hnp.arrays(np.uint16, shapes).map(lambda bits: bits.view(dtype.numpy))
     return hnp.arrays(dtype.numpy, shapes)
 
 
@@ -211,6 +215,8 @@ def test_any_array_written_by_json_reads_back(dtype, padding, data):
     back = decoded(text, dtype)
     assert back.shape == array.shape
     assert back.dtype == array.dtype
+    if dtype is DType.BF16:
+        back, array = back.astype("f4"), array.astype("f4")
     np.testing.assert_array_equal(back, array)
 
 

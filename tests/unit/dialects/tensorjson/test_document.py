@@ -10,7 +10,7 @@ import pytest
 
 from maas.core.errors import ErrorKind, MaasError
 from maas.dialects.tensorjson import document as module
-from maas.dialects.tensorjson.document import LARGE_BYTES, MAX_DEPTH, is_base64, read
+from maas.dialects.tensorjson.document import LARGE_BYTES, MAX_DEPTH, is_base64, read, read_value
 
 
 def refused(text: bytes) -> MaasError:
@@ -163,3 +163,15 @@ def test_outlines_are_given_only_where_they_are_certain():
 def test_base64_is_the_sole_key(body):
     values = read(body({"a": {"b64": ""}, "b": {"b64": "", "x": 1}, "c": {"x": 1}, "d": "b64"}))
     assert [is_base64(values.root[key]) for key in "abcd"] == [True, False, False, False]
+
+
+@pytest.mark.parametrize("padding", [b"", b" " * LARGE_BYTES])
+def test_any_value_can_be_a_body_where_it_may(padding):
+    found = read_value(b"[[1, 2]]" + padding, "v")
+    assert found.python(found.root["v"]) == [[1, 2]]
+    assert (None in found.outlines("v", 1)) is not bool(padding)
+    assert read_value(b'"a"' + padding, "v").root == {"v": "a"}
+    assert list(read_value(b'{"x": 1}' + padding, "v").root) == ["x"]
+    for wrong in (b'[1], "v": [2]', b"[1", b"", b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1)):
+        with pytest.raises(MaasError):
+            read_value(wrong + padding, "v")

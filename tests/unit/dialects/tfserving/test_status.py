@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 
+import msgspec
+import pytest
+
 from maas.core.identity import ServableId
 from maas.core.messages import VersionStatus
 from maas.core.states import ServableState
@@ -17,6 +20,8 @@ def test_status_of_versions():
         VersionStatus(ServableId("m", 2), ServableState.END, "it failed to load"),
     ]
     assert json.loads(encode_status(statuses)) == {
+        "name": "m",
+        "ready": True,
         "model_version_status": [
             {
                 "version": "123",
@@ -28,8 +33,24 @@ def test_status_of_versions():
                 "state": "END",
                 "status": {"error_code": "UNKNOWN", "error_message": "it failed to load"},
             },
-        ]
+        ],
     }
+
+
+@pytest.mark.parametrize("state", list(ServableState))
+def test_every_state_has_the_protocols_name(state):
+    text = encode_status([VersionStatus(ServableId("m", 1), state)])
+    [version] = json.loads(text)["model_version_status"]
+    assert version["state"] in ("START", "LOADING", "AVAILABLE", "UNLOADING", "END")
+    assert version["state"] == state.value
+
+
+@pytest.mark.parametrize("method", ["predict", "classify", "regress"])
+def test_a_signature_says_what_it_is_for(iris, method):
+    signature = msgspec.structs.replace(iris.signatures["serving_default"], method=method)
+    view = msgspec.structs.replace(iris, signatures={"serving_default": signature})
+    metadata = json.loads(encode_metadata(view))["metadata"]["signature_def"]["signature_def"]
+    assert metadata["serving_default"]["method_name"] == f"tensorflow/serving/{method}"
 
 
 def test_metadata_is_nested_twice(iris):

@@ -27,6 +27,7 @@ ROUTES = {
     ("/api/operations/{operation}", "get"),
     ("/api/operations/{operation}/events", "get"),
     ("/api/processes", "get"),
+    ("/api/imports", "get"),
     ("/api/logs", "get"),
     ("/api/keys", "get"),
     ("/api/keys", "post"),

@@ -1,4 +1,4 @@
-"""The labels a classifier predicts, whichever of its outputs say so."""
+"""The labels a classifier predicts, whichever of its outputs say so, for every dialect."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _labels_of(array: np.ndarray, spec: TensorSpec) -> np.ndarray | None:
     if spec.dtype is DType.BYTES or spec.dtype is DType.BOOL:
         return array
     if spec.dtype.is_integer:
-        return array if spec.labels is None else _named(array, spec.labels)
+        return array if spec.labels is None else named(array, spec.labels)
     if array.ndim < 2:
         return None
     classes = array.shape[-1]
@@ -54,14 +54,21 @@ def _labels_of(array: np.ndarray, spec: TensorSpec) -> np.ndarray | None:
         return array.argmax(axis=-1) if classes > 1 else None
     if classes != len(spec.labels):
         return None
-    return _take(array.argmax(axis=-1), spec.labels)
+    return take(array.argmax(axis=-1), spec.labels)
 
 
-def _named(array: np.ndarray, labels: tuple[str, ...]) -> np.ndarray:
+def named(array: np.ndarray, labels: tuple[str, ...]) -> np.ndarray:
     """Class indices → names.
 
     Integers that are class names themselves (`labels` is `("0", "1")`) stay as they are, and so
     does what is no index.
+
+    Args:
+        array: integers of any shape.
+        labels: the names, in the order of the indices.
+
+    Returns:
+        BYTES of the same shape, or the integers.
     """
     known = set(labels)
     values = array.reshape(-1).tolist()
@@ -69,9 +76,10 @@ def _named(array: np.ndarray, labels: tuple[str, ...]) -> np.ndarray:
         return array
     if not all(0 <= value < len(labels) for value in values):
         return array
-    return _take(array, labels)
+    return take(array, labels)
 
 
-def _take(indices: np.ndarray, labels: tuple[str, ...]) -> np.ndarray:
+def take(indices: np.ndarray, labels: tuple[str, ...]) -> np.ndarray:
+    """The name at each index, as BYTES."""
     names = np.array([label.encode("utf-8") for label in labels], np.object_)
     return np.asarray(names[indices])

@@ -6,7 +6,7 @@ import pytest
 
 from maas.core.errors import MaasError
 from maas.core.tensor import DType, TensorSpec
-from maas.dialects.plain.labels import predicted_labels
+from maas.dialects.labels import predicted_labels
 
 NAMES = ("cat", "dog", "鸟")
 X = TensorSpec("x", DType.FP32, (None, 2))

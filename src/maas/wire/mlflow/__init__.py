@@ -1,0 +1,1 @@
+"""MLflow's and SageMaker's routes and handlers."""

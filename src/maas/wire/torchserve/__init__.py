@@ -1,0 +1,1 @@
+"""TorchServe's and MXNet Model Server's routes and handlers."""
