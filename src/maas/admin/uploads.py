@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from maas.admin.tar import FileData, FileStart, TarReader
 from maas.core.errors import ErrorKind, MaasError, invalid
+from maas.publish.uploads import is_the_model
 from maas.registry.disk import clear_disk_errors
 
 WRITE_BYTES = 1 << 20
@@ -179,8 +180,7 @@ class _TarSink:
         model = self._folder / "model"
         if not model.is_dir():
             raise invalid("the tar stream has no model/ folder; put the model's files there")
-        entries = sorted(model.iterdir())
-        path = entries[0] if len(entries) == 1 else model
+        path = is_the_model(model)
         code = self._folder / "code"
         return Received(
             path,

@@ -76,6 +76,23 @@ def fingerprint_of(
     return hashlib.sha256(f"{digest}\0{given}\0{modules}".encode() + said).hexdigest()
 
 
+WHOLE_FOLDERS = frozenset({"saved_model.pb", "MLmodel", "config.json", "config.pbtxt"})
+"""Files that mean the folder they are in, also where they are alone in it."""
+
+
+def is_the_model(folder: Path) -> Path:
+    """What a folder that was sent stands for: its only file, unless that means the folder.
+
+    Args:
+        folder: with at least one entry.
+    """
+    entries = sorted(folder.iterdir())
+    only = entries[0]
+    if len(entries) > 1 or (only.is_file() and only.name in WHOLE_FOLDERS):
+        return folder
+    return only
+
+
 def keep_original(upload: Upload) -> Path:
     """Moves what was published to `original/` in the staging folder; returns where it is."""
     folder = upload.staged / ORIGINAL

@@ -65,7 +65,7 @@ class Loader:
         self._scratch = scratch
         self._lost = lost
         self._loaded: dict[tuple[str, int], tuple[Batcher, Ready]] = {}
-        self._failed: dict[tuple[str, int], Failed] = {}
+        self._failed: dict[tuple[str, int], tuple[Failed, int]] = {}
 
     def lookup(self, name: str, version: int) -> Batcher | None:
         """The batcher of a version that is loaded."""
@@ -76,7 +76,7 @@ class Loader:
         """Tells control what is loaded and what failed; said again when control is new."""
         for _, ready in list(self._loaded.values()):
             self._say(ready)
-        for failed in list(self._failed.values()):
+        for failed, _ in list(self._failed.values()):
             self._say(failed)
 
     def follow(self, plan: Plan) -> None:
@@ -93,8 +93,11 @@ class Loader:
             self._say(Unloaded(*key))
         for name, version in holds:
             key = (name, version)
+            wanted = plan.models[name].versions[version]
+            if key in self._failed and self._failed[key][1] != wanted.attempt:
+                del self._failed[key]
             if key not in self._loaded and key not in self._failed:
-                self._load(key, plan.models[name].versions[version])
+                self._load(key, wanted)
 
     def _load(self, key: tuple[str, int], version: VersionPlan) -> None:
         started = time.monotonic()
@@ -121,7 +124,7 @@ class Loader:
                 else f"{type(error).__name__}: {one_sentence(error)}"
             )
             failed = Failed(*key, kind, reason)
-            self._failed[key] = failed
+            self._failed[key] = (failed, version.attempt)
             self._say(failed)
             return
         batcher = Batcher(

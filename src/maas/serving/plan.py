@@ -33,6 +33,8 @@ class VersionPlan(Struct, frozen=True):
         entry: file within it.
         format: the runtime's format.
         signatures: by name.
+        attempt: how often it has been given to a host; one that failed there is tried again when
+            this is another number.
     """
 
     state: ServableState
@@ -44,6 +46,7 @@ class VersionPlan(Struct, frozen=True):
     entry: str
     format: str
     signatures: dict[str, Signature]
+    attempt: int = 0
 
 
 class ModelPlan(Struct, frozen=True):

@@ -57,6 +57,7 @@ class Roster:
         host = self._host_for(entry)
         host.holds.add(entry.id)
         entry.host = host.id
+        entry.attempt += 1
         self.set(entry, ServableState.LOADING)
 
     def move(self, entry: VersionEntry) -> None:

@@ -31,6 +31,7 @@ class VersionEntry:
         load_crashes: crashes of its host while it was loading.
         alone: it gets a host of its own, whatever its runtime says.
         memory_bytes: what loading it took.
+        attempt: how often it has been given to a host.
     """
 
     record: VersionRecord
@@ -49,6 +50,7 @@ class VersionEntry:
     load_crashes: int = 0
     alone: bool = False
     memory_bytes: int = 0
+    attempt: int = 0
 
     @property
     def id(self) -> ServableId:
@@ -72,6 +74,7 @@ class VersionEntry:
             self.entry,
             self.format,
             self.record.signatures,
+            self.attempt,
         )
 
 

@@ -21,7 +21,7 @@ class FakeHost:
     def __init__(self, incarnation: int):
         self.incarnation = incarnation
         self.loaded: set[ServableId] = set()
-        self.failed: set[ServableId] = set()
+        self.failed: dict[ServableId, int] = {}
         self.loading: ServableId | None = None
         self.stopping = False
         self.killed = False
@@ -91,11 +91,13 @@ class FakeFleet:
         if host.loading in self.slow:
             return False
         host.loading = None
-        plan = read_plan(self._run).hosts.get(host_id)
+        whole = read_plan(self._run)
+        plan = whole.hosts.get(host_id)
         holds = [] if plan is None else [ServableId(*key) for key in plan.holds]
+        attempts = {one: whole.models[one.name].versions[one.version].attempt for one in holds}
         unloaded = self._unload(host_id, host, holds)
         for servable in holds:
-            if servable in host.loaded | host.failed:
+            if servable in host.loaded or host.failed.get(servable) == attempts[servable]:
                 continue
             if servable in self.slow:
                 host.loading = servable
@@ -103,24 +105,25 @@ class FakeFleet:
             if servable in self.deadly:
                 self.crash(host_id)
                 return True
-            self._load(host_id, host, servable)
+            self._load(host_id, host, servable, attempts[servable])
             return True
         return unloaded
 
-    def _load(self, host_id: str, host: FakeHost, servable: ServableId) -> None:
+    def _load(self, host_id: str, host: FakeHost, servable: ServableId, attempt: int) -> None:
         name, version = servable.name, servable.version
         reason = self.failures.get(servable)
         if reason is None:
+            host.failed.pop(servable, None)
             host.loaded.add(servable)
             self._say(host_id, Ready(name, version, 1 << 20, 0.01))
         else:
-            host.failed.add(servable)
+            host.failed[servable] = attempt
             self._say(host_id, Failed(name, version, ErrorKind.FAILED_PRECONDITION, reason))
 
     def _unload(self, host_id: str, host: FakeHost, holds: list[ServableId]) -> bool:
-        gone = sorted((host.loaded | host.failed) - set(holds))
+        gone = sorted((host.loaded | host.failed.keys()) - set(holds))
         for servable in gone:
             host.loaded.discard(servable)
-            host.failed.discard(servable)
+            host.failed.pop(servable, None)
             self._say(host_id, Unloaded(servable.name, servable.version))
         return bool(gone)

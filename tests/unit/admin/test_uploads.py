@@ -136,6 +136,14 @@ async def test_one_folder_keeps_its_name(folder: Path) -> None:
     assert received == Received(folder / "model/tea", "tea")
 
 
+@pytest.mark.parametrize("name", ["saved_model.pb", "MLmodel", "config.pbtxt"])
+async def test_a_file_that_means_its_folder_stays_in_it(folder: Path, name: str) -> None:
+    received = await unpack(folder, {f"model/tea/{name}": b"a"})
+    assert received == Received(folder / "model/tea", "tea")
+    received = await unpack(folder, {f"model/{name}": b"a"})
+    assert received == Received(folder / "model", "model")
+
+
 async def test_modes_of_the_archive_do_not_count(folder: Path) -> None:
     await unpack(folder, {"model/sub/a": b"a"})
     assert not stat.S_IMODE((folder / "model/sub/a").stat().st_mode) & 0o7111

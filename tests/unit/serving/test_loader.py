@@ -52,7 +52,7 @@ class Host:
 
     def follow(
         self, signatures: Mapping[str, Signature] | None = None, runtime: str = "numpy",
-        host: str = "host-1", **texts: str,
+        host: str = "host-1", attempt: int = 1, **texts: str,
     ) -> list[FromProcess]:  # fmt: skip
         """Follows a plan that holds these models, version 1 of each; gives what was said."""
         for name, text in texts.items():
@@ -63,7 +63,7 @@ class Host:
                 {
                     1: VersionPlan(
                         ServableState.LOADING, "", host, runtime, "numpy", str(self.folder), name,
-                        "text", dict(signatures or SIGNATURES),
+                        "text", dict(signatures or SIGNATURES), attempt,
                     )
                 },
                 None,
@@ -173,6 +173,15 @@ def test_a_failed_version_is_not_tried_again_until_the_plan_has_dropped_it(host:
     assert host.follow(m="ok") == []
     assert host.follow() == [Unloaded("m", 1)]
     assert isinstance(host.follow(m="ok")[0], Ready)
+    host.follow()
+
+
+def test_a_failed_version_is_tried_again_when_it_is_given_to_the_host_again(host: Host) -> None:
+    """Also where the plan that dropped it was never read, being replaced at once."""
+    host.follow(m="crash")
+    assert [type(one) for one in host.follow(attempt=2, m="crash")] == [Failed]
+    assert [type(one) for one in host.follow(attempt=3, m="ok")] == [Ready]
+    assert host.follow(attempt=4, m="ok") == []
     host.follow()
 
 

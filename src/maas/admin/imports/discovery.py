@@ -24,6 +24,7 @@ from maas.admin.uploads import Received
 from maas.core.errors import MaasError, invalid
 from maas.core.identity import check_publish_name
 from maas.publish.detect_folder import DEFAULT_FILES
+from maas.publish.uploads import is_the_model
 from maas.registry.drafts import MAX_NUMBER
 from maas.registry.names import model_name
 from maas.settings import ImportSettings
@@ -35,8 +36,6 @@ MAX_LISTED = 100_000
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _COMPLETED = frozenset(DEFAULT_FILES) - {"model.onnx"}
 """What a version folder of Triton's holds where there is no configuration; ONNX needs none."""
-_ALONE = frozenset(["saved_model.pb", "MLmodel", "config.json", TRITON_CONFIG])
-"""Files that mean the folder they are in, also where they are alone in it."""
 
 
 def scanner(settings: ImportSettings) -> Callable[[], Scan]:
@@ -181,9 +180,9 @@ def take(
     entries = list(target.iterdir())
     if source.inside and any(entry.name in _COMPLETED for entry in entries):
         return Received(whole, whole.name)
-    if len(entries) == 1 and entries[0].is_file() and entries[0].name not in _ALONE:
-        return Received(entries[0], entries[0].name)
-    return Received(target, target.name)
+    only = is_the_model(target) if entries else target
+    path = only if only.is_file() else target
+    return Received(path, path.name)
 
 
 def _repository_source(name: str, repository: str, inside: str) -> Source:
