@@ -9,6 +9,7 @@ import numpy as np
 from maas.core.errors import invalid
 from maas.core.signature import describe_spec
 from maas.core.tensor import DType, TensorSpec
+from maas.dialects.oip.binary import read_blob
 
 _PICTURES = (
     (b"\xff\xd8\xff", "image/jpeg"),
@@ -57,11 +58,5 @@ def read_raw(body: bytes, spec: TensorSpec, what: str) -> tuple[np.ndarray, bool
             f"{what} has {len(body)} bytes; expected {many}{width}, the raw little-endian elements "
             f"of {describe_spec(spec)}, or JSON with content-type application/json"
         )
-    shape = [len(body) // width if size is None else size for size in spec.shape]
-    dtype = spec.dtype.numpy.newbyteorder("<") if spec.dtype is not DType.BF16 else spec.dtype.numpy
-    if spec.dtype is DType.BOOL and np.frombuffer(body, np.uint8).max() > 1:
-        raise invalid(
-            f"{what} holds a byte that is neither 0 nor 1; expected {describe_spec(spec)}"
-        )
-    array = np.frombuffer(body, dtype).reshape(shape)
-    return array.astype(spec.dtype.numpy, copy=False), False
+    shape = tuple(len(body) // width if size is None else size for size in spec.shape)
+    return read_blob(memoryview(body), spec, shape, what), False

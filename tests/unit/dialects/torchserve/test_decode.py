@@ -108,7 +108,7 @@ def test_raw_tensors():
     assert "several sizes are free" in refusal(raw, RAW, free).message
     truth = signature(TensorSpec("x", DType.BOOL, (None,)))
     assert decode(b"\1\0", RAW, truth) == ({"x": [True, False]}, False)
-    assert "neither 0 nor 1" in refusal(b"\2", RAW, truth).message
+    assert "other than 0 and 1" in refusal(b"\2", RAW, truth).message
 
 
 def test_npy():
