@@ -32,7 +32,7 @@ from maas.access.owner import FILE_NAME, owner_key
 from maas.access.roles import Action, check_allowed
 from maas.admin.answers import Answers
 from maas.admin.imports.watched import Watched
-from maas.admin.imports.watcher import Watcher, make_watcher
+from maas.admin.imports.watcher import Watcher, make_watcher, origin_of
 from maas.admin.jobs import Jobs
 from maas.admin.keys import make_keyring
 from maas.admin.managed import ManagedDeployments, wait_for
@@ -110,13 +110,14 @@ class Control:
         self._server = ControlServer(
             self._on_message, self._on_acked, self._current, self._tally.update, self._on_question
         )
-        self._watched = Watched(self._failed)
+        self._watched = Watched(self._failed, importing=bool(origin_of(settings.imports)))
         self._watcher: Watcher | None = None
         self._manager = Manager(
             Catalogue(
                 lambda: self._watched.wanted(self._registry.snapshot()),
                 self._registry.artifact,
                 self._watched.held,
+                lambda: self._watched.importing,
             ),
             settings.serving,
             self._run,

@@ -49,7 +49,10 @@ class Ingress:
         run = Path(settings.paths.run)
         self._run = run
         metrics = Metrics()
-        self._router = Router(settings.serving, settings.limits.waiting_rows, self._say, has_gone)
+        limits = settings.limits
+        self._router = Router(
+            settings.serving, limits.waiting_rows, limits.call_s, self._say, has_gone
+        )
         self._authenticator = Authenticator(Keyring(0), needs_key(settings.server))
         self._follower = Follower(
             run / CONTROL_SOCKET, Hello("ingress", INGRESS_ID, os.getpid()), self._apply, metrics
@@ -60,9 +63,13 @@ class Ingress:
             authenticator=self._authenticator,
             settings=settings,
             metrics=metrics,
-            ready=lambda: self._follower.acknowledged,
+            ready=self._is_ready,
             ask=self._follower.ask,
         )
+
+    def _is_ready(self) -> bool:
+        """Whether an acknowledged plan is in force, and the first round of imports is over."""
+        return self._follower.acknowledged and not self._router.plan.importing
 
     def _say(self, message: FromProcess) -> None:
         self._follower.say(message)

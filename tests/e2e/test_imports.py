@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from tests import zoo
 from tests.load import Load
 from tests.server import Server, run_cli, wait_until
@@ -186,10 +187,21 @@ def test_a_server_that_is_stopped_while_it_imports(start_any, models: Path) -> N
     wait_until(
         lambda: server.err.exists() and "m:1 found" in server.err.read_text(), PATIENCE_S, "m:1"
     )
+    # It answers, and is not ready before the folder's first round is over.
+    wait_until(lambda: _status(server, "/livez") == 200, PATIENCE_S, "the port")
+    assert _status(server, "/readyz") == 503
     server.stop()
     server.start()
+    wait_until(lambda: _status(server, "/v2/health/ready") == 200, PATIENCE_S, "ready")
     assert answer(server, "m") == ("m:1", 1)
     assert server.staged() == []
+
+
+def _status(server, path: str) -> int:
+    try:
+        return int(server.get(path).status_code)
+    except requests.ConnectionError:
+        return 0
 
 
 def test_a_models_config_is_followed(start_any, models: Path, tmp_path: Path) -> None:

@@ -271,7 +271,10 @@ def test_a_second_signal_stops_at_once(slow):
 
 def test_a_signal_before_it_is_ready(start_any):
     server = start_any(wait=False)
-    time.sleep(0.5)
+    give_up = time.monotonic() + 20
+    # Its first child is there: until then it is a process like any other, which a signal ends.
+    while len(marked(server.mark)) < 2 and time.monotonic() < give_up:
+        time.sleep(0.02)
     server.process.send_signal(signal.SIGTERM)
     assert ended(server) == 0
     assert marked(server.mark) == {}

@@ -7,7 +7,7 @@ import msgspec
 from maas.admin.deployments import Deployments
 from maas.core.identity import ServableId
 from maas.core.records import ModelRecord, Page, VersionRecord
-from maas.serving.planning import UNLOADED
+from maas.serving.planning import why_unloaded
 
 
 def live_version(record: VersionRecord, deployments: Deployments) -> VersionRecord:
@@ -31,7 +31,7 @@ def live_model(record: ModelRecord, deployments: Deployments) -> ModelRecord:
     shown = by_number.get(serving or 0, wanted)
     record = msgspec.structs.replace(record, serving_version=serving, versions=versions)
     if record.unloaded:
-        return msgspec.structs.replace(record, reason=UNLOADED)
+        return msgspec.structs.replace(record, reason=why_unloaded(record.name))
     if shown is None:
         nothing = (
             "no version is promoted: maas deploy NAME --traffic VERSION=100" if versions else ""

@@ -14,7 +14,7 @@ from maas.core.states import ServableState
 from maas.serving.controlserver import ControlServer
 from maas.serving.manager import Manager
 from maas.serving.messages import Want
-from maas.serving.planning import UNLOADED
+from maas.serving.planning import why_unloaded
 from maas.serving.versions import VersionEntry
 from maas.telemetry.logfiles import LogFolder, LogLine
 
@@ -89,9 +89,7 @@ class ManagedDeployments:
             _raise_if_failed(entry)
             model = self._manager.models.get(servable.name)
             if model is not None and model.unloaded:
-                raise MaasError(
-                    ErrorKind.FAILED_PRECONDITION, f"{servable.name} is unloaded: {UNLOADED}"
-                )
+                raise MaasError(ErrorKind.FAILED_PRECONDITION, why_unloaded(servable.name))
             if entry.state is ServableState.END:
                 # Neither the default nor an alias: it is loaded because it is asked for.
                 self._manager.on_want(Want(servable.name, servable.version))

@@ -42,6 +42,9 @@ EXTRAS = (
         ("tensorflow", "keras", "tf2onnx", "h5py"),
         "Keras models and SavedModels cannot be published",
     ),
+    Extra("xgboost", ("xgboost", "onnxmltools"), "XGBoost models cannot be published"),
+    Extra("lightgbm", ("lightgbm", "onnxmltools"), "LightGBM models cannot be published"),
+    Extra("torch", ("torch", "onnxscript"), "PyTorch models cannot be published"),
     Extra("openvino", ("openvino",), "ONNX Runtime serves what is lowered, alone"),
     Extra("grpc", ("grpc",), "upstreams are called over REST alone"),
     Extra("bench", ("matplotlib",), "maas bench draws no pictures"),
@@ -231,8 +234,12 @@ def check_imports(url: str | None, key: str | None) -> list[Check]:
         Check(
             f"{one.model}:{one.version}" if one.version is not None else one.model or one.folder,
             Status.WARN,
-            f"{one.folder}: {one.reason}",
-            "change what is in the folder; it is tried again then",
+            one.reason
+            if one.folder in (one.model, f"{one.version}")
+            else f"{one.folder}: {one.reason}",
+            "change what is in the folder; it is tried again then"
+            if "with --trust, which" not in one.reason
+            else "start the server with --trust, where its code may run",
         )
         for one in found
         if one.state == "refused"

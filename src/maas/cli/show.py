@@ -22,6 +22,7 @@ class Code(StrEnum):
     PYTHON = "python"
     OPENAI = "openai"
     TRITON = "triton"
+    TRITON_GRPC = "triton-grpc"
 
 
 def register(app: typer.Typer) -> None:
@@ -50,7 +51,14 @@ def show(
             model = client.model(target.name)
             version = pick(model, target.alias)
         if code is not None:
-            locked = client.info().auth == "required"
+            info = client.info()
+            if code is Code.TRITON_GRPC and not info.grpc:
+                raise MaasError(
+                    ErrorKind.FAILED_PRECONDITION,
+                    f"this server answers no gRPC, since its front is {info.front}; "
+                    "use --code triton, or see maas doctor",
+                )
+            locked = info.auth == "required"
             say_raw(snippet(code, client.url, target, version, locked))
             return
     if json:

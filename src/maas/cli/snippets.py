@@ -16,13 +16,15 @@ from maas.core.tensor import DType, TensorSpec
 
 LONGEST_LITERAL = 64
 """Elements above which a sample input is computed by the snippet instead of written out."""
+TRITON = {"triton": "http", "triton-grpc": "grpc"}
+"""Which module of tritonclient a language is."""
 
 
 def snippet(language: str, url: str, ref: ModelRef, version: VersionRecord, locked: bool) -> str:
     """Writes a call.
 
     Args:
-        language: curl, python, openai or triton.
+        language: curl, python, openai, triton or triton-grpc.
         url: the server's.
         ref: what to call, as the user named it.
         version: whose signature the input fits.
@@ -36,10 +38,10 @@ def snippet(language: str, url: str, ref: ModelRef, version: VersionRecord, lock
         raise MaasError(
             ErrorKind.FAILED_PRECONDITION,
             f"{ref} has no chat interface: it takes tensors, not messages; "
-            "use --code curl, python or triton",
+            "use --code curl, python, triton or triton-grpc",
         )
-    if language == "triton":
-        return _triton(url, ref, signature, locked)
+    if language in TRITON:
+        return _triton(TRITON[language], url, ref, signature, locked)
     call = f"{url}/{quote(str(ref), safe=':@')}/predict"
     write = _curl if language == "curl" else _python
     return write(call, signature, locked)
@@ -81,15 +83,16 @@ def _python(call: str, signature: Signature, locked: bool) -> str:
     return "\n".join(lines)
 
 
-def _triton(url: str, ref: ModelRef, signature: Signature, locked: bool) -> str:
+def _triton(transport: str, url: str, ref: ModelRef, signature: Signature, locked: bool) -> str:
     scheme, _, host = url.partition("://")
     secure = ", ssl=True" if scheme == "https" else ""
     name = ref.name if ref.alias is None else f"{ref.name}@{ref.alias}"
     lines = [
-        "# pip install tritonclient[http]",
+        f"# pip install 'tritonclient[{transport}]'",
         *(["import os", ""] if locked else []),
+        *(["import ml_dtypes"] if any(s.dtype is DType.BF16 for s in signature.inputs) else []),
         "import numpy as np",
-        "import tritonclient.http as triton",
+        f"import tritonclient.{transport} as triton",
         "",
         f"client = triton.InferenceServerClient({host!r}{secure})",
         "inputs = []",
@@ -99,18 +102,16 @@ def _triton(url: str, ref: ModelRef, signature: Signature, locked: bool) -> str:
         lines += [
             f"array = np.full({shape}, {_element(spec.dtype)!r}, dtype={_numpy_name(spec.dtype)})",
             f"tensor = triton.InferInput({spec.name!r}, list(array.shape), {str(spec.dtype)!r})",
-            "tensor.set_data_from_numpy(array, binary_data=False)",
+            "tensor.set_data_from_numpy(array)",
             "inputs.append(tensor)",
         ]
     names = [spec.name for spec in signature.outputs]
     version = "" if ref.version is None else f", model_version={str(ref.version)!r}"
-    headers = ', headers={"Authorization": "Bearer " + os.environ["MAAS_API_KEY"]}'
+    # Names of gRPC's metadata are in lower case; HTTP takes either.
+    key = ', headers={"authorization": "Bearer " + os.environ["MAAS_API_KEY"]}' if locked else ""
     lines += [
-        f"names = {names!r}",
-        "outputs = [triton.InferRequestedOutput(name, binary_data=False) for name in names]",
-        f"result = client.infer({name!r}, inputs{version}, outputs=outputs"
-        f"{headers if locked else ''})",
-        "for name in names:",
+        f"result = client.infer({name!r}, inputs{version}{key})",
+        f"for name in {names!r}:",
         "    print(name, result.as_numpy(name))",
     ]
     return "\n".join(lines)
@@ -160,4 +161,6 @@ def _element(dtype: DType) -> Any:
 def _numpy_name(dtype: DType) -> str:
     if dtype is DType.BYTES:
         return "object"
+    if dtype is DType.BF16:
+        return "ml_dtypes.bfloat16"  # NumPy has none of its own; tritonclient brings these
     return "bool" if dtype is DType.BOOL else f"np.{dtype.numpy}"

@@ -52,7 +52,7 @@ def detect_folder(folder: Path, label: str, trust: bool) -> Detected:
         raise invalid(
             f"{label} looks like a Hugging Face model, which is not served yet; {ACCEPTED}"
         )
-    several = sorted(name for name in top if (folder / name / CONFIG).is_file())
+    several = sorted(name for name in top if _is_triton_model(folder / name))
     if several:
         raise invalid(
             f"{label} looks like a repository of Triton models ({', '.join(several[:4])}); publish "
@@ -70,6 +70,15 @@ def detect_folder(folder: Path, label: str, trust: bool) -> Detected:
     if detect_file(folder / entry, repr(entry), trust=False) != "onnx":
         raise invalid(f"{entry!r} in {label} is not ONNX; {ACCEPTED}")
     return Detected("onnx", entry)
+
+
+def _is_triton_model(folder: Path) -> bool:
+    if not folder.is_dir() or folder.is_symlink():
+        return False
+    if (folder / CONFIG).is_file():
+        return True
+    numbers = version_folders(folder)
+    return any((folder / number / name).exists() for number in numbers for name in DEFAULT_FILES)
 
 
 def version_folders(folder: Path) -> tuple[str, ...]:

@@ -8,7 +8,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.version import InvalidVersion
 
 from maas.publish.mlflow_yaml import read_text, read_yaml
 
@@ -20,6 +22,13 @@ _CONDA = re.compile(r"^([\w.-]+)=([\w.*]+)(?:=\S*)?$")
 _BASE = re.compile(r"(?:python|pip)\b(?!-)")
 NOT_NEEDED = frozenset({"mlflow", "mlflow-skinny"})
 """Distributions that MLflow always names, and that only its own code needs."""
+ALIKE = {
+    "mlflow": "mlflow-skinny",  # without its server
+    "onnxruntime": "onnxruntime-gpu",
+    "tensorflow": "tensorflow-cpu",
+    "xgboost": "xgboost-cpu",
+}
+"""Distributions that bring the same modules under another name."""
 
 
 def differences(folder: Path, pyfunc: bool) -> tuple[str, ...]:
@@ -43,13 +52,15 @@ def differences(folder: Path, pyfunc: bool) -> tuple[str, ...]:
         except InvalidRequirement:
             unread += 1  # an option, a link, a path
             continue
-        if wanted.marker is not None and not wanted.marker.evaluate():
+        try:
+            if wanted.marker is not None and not wanted.marker.evaluate():
+                continue
+        except (InvalidVersion, UndefinedComparison, UndefinedEnvironmentName):
+            unread += 1  # a condition that means nothing, such as os_name ~= "x"
             continue
         if wanted.name.lower() in NOT_NEEDED and not pyfunc:
             continue
-        here = _installed(wanted.name)
-        if not here and wanted.name.lower() == "mlflow":
-            here = _installed("mlflow-skinny")  # the same without its server
+        here = _installed(wanted.name) or _installed(ALIKE.get(wanted.name.lower(), ""))
         if not here or not wanted.specifier.contains(here, prereleases=True):
             odd.append(f"{wanted.name}{wanted.specifier} ({here or 'not installed'})")
     found = []
@@ -100,6 +111,6 @@ def _conda(file: Path) -> list[str]:
 
 def _installed(name: str) -> str:
     try:
-        return version(name)
+        return version(name) if name else ""
     except PackageNotFoundError:
         return ""

@@ -73,7 +73,15 @@ def read_yaml(file: Path) -> dict[str, Any]:
             found: object = loader.get_single_data()
         finally:
             loader.dispose()
-    except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
+    # LookupError and AttributeError are how PyYAML meets `!!bool x`, `!!int ""`, `!!timestamp x`.
+    except (
+        yaml.YAMLError,
+        ValueError,
+        RecursionError,
+        OverflowError,
+        LookupError,
+        AttributeError,
+    ) as error:
         why = "it is nested too deeply" if isinstance(error, RecursionError) else error
         raise invalid(
             f"{file.name} cannot be read as YAML ({one_sentence(why, 160)}); save the model again"

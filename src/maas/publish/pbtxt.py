@@ -37,7 +37,7 @@ DTYPES = {
 
 
 def read_config(file: Path) -> Any:
-    """Reads a model's configuration; fields that are not known here are passed over.
+    """Reads a model's configuration; a field that Triton does not have is refused, as it does.
 
     Args:
         file: `config.pbtxt`; none gives an empty configuration, as Triton completes it.
@@ -51,7 +51,7 @@ def read_config(file: Path) -> Any:
     config = message("inference.ModelConfig")()
     text = _read(file)
     try:
-        text_format.Parse(text, config, allow_unknown_field=True)
+        text_format.Parse(text, config)
     except (text_format.ParseError, ValueError, RecursionError) as error:
         why = "it is nested too deeply" if isinstance(error, RecursionError) else error
         raise invalid(

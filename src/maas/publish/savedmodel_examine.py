@@ -11,6 +11,7 @@ import msgspec
 from maas.core.errors import MaasError
 from maas.core.signature import Signature, main_signature
 from maas.core.tensor import DType
+from maas.publish.detect_folder import version_folders
 from maas.publish.messages import Emit, Finding, Job
 from maas.publish.savedmodel_scan import SavedModelScan, scan_savedmodel
 from maas.publish.tf_examples import draw_examples
@@ -62,7 +63,20 @@ def examine_savedmodel(job: Job, emit: Emit) -> Finding:
         parity=proved.parity,
         batch_note=proved.batch_note,
         timings=proved.timings,
-        warnings=(*_warnings(scan), *saved.left_out, *proved.warnings),
+        warnings=(*_which(job), *_warnings(scan), *saved.left_out, *proved.warnings),
+    )
+
+
+def _which(job: Job) -> tuple[str, ...]:
+    """Which version of a base path this is; nothing of a folder that is one SavedModel."""
+    number, _, inside = job.entry.rpartition("/")
+    others = [other for other in version_folders(Path(job.source)) if other != number]
+    if not inside or number not in version_folders(Path(job.source)) or not others:
+        return ()
+    return (
+        f"this is version {number} of the base path, the highest; {', '.join(others[:10])} "
+        f"{'is' if len(others) == 1 else 'are'} left out (maas serve --model-base-path takes them "
+        "all)",
     )
 
 

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from maas.core.errors import invalid
 from maas.core.records import PublishOptions
+from maas.publish.detect_folder import DEFAULT_FILES, version_folders
 
 ORIGINAL = "original"
 ARTIFACT = "artifact"
@@ -81,7 +82,7 @@ WHOLE_FOLDERS = frozenset({"saved_model.pb", "MLmodel", "config.json", "config.p
 
 
 def is_the_model(folder: Path) -> Path:
-    """What a folder that was sent stands for: its only file, unless that means the folder.
+    """What a folder that was sent stands for: what is alone in it, unless that means the folder.
 
     Args:
         folder: with at least one entry.
@@ -90,6 +91,10 @@ def is_the_model(folder: Path) -> Path:
     only = entries[0]
     if len(entries) > 1 or (only.is_file() and only.name in WHOLE_FOLDERS):
         return folder
+    if only.name in version_folders(folder) and any(
+        (only / name).exists() for name in DEFAULT_FILES
+    ):
+        return folder  # a Triton model without a configuration, which is one with its version
     return only
 
 

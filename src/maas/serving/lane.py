@@ -122,13 +122,18 @@ class Lane:
 
 
 class Flight:
-    """One frame on its way: its lane and calls."""
+    """One frame on its way: its lane and calls, and until when the host may take.
 
-    __slots__ = ("calls", "lane")
+    That is the server's own limit, counted from when the frame left, where callers ask for less: a
+    caller in a hurry must not have a host killed that works.
+    """
 
-    def __init__(self, lane: Lane, calls: list[Waiting]):
+    __slots__ = ("calls", "lane", "until")
+
+    def __init__(self, lane: Lane, calls: list[Waiting], until: float):
         self.lane = lane
         self.calls = calls
+        self.until = max(until, *[waiting.call.context.deadline for waiting in calls])
 
 
 def inputs_bytes(call: InferCall) -> int:

@@ -372,8 +372,9 @@ class Manager:
         self._roster.dirty = False
         self._roster.number += 1
         plan = build_plan(
-            self._epoch, self.number, self.versions, self.hosts, self.models, self.serving
-        )
+            self._epoch, self.number, self.versions, self.hosts, self.models, self.serving,
+            importing=self._catalogue.importing(),
+        )  # fmt: skip
         write_plan(self._run, plan)
         self._broadcast(self.changed())
 

@@ -72,13 +72,17 @@ class HostPlan(Struct, frozen=True):
 
 
 class Plan(Struct, frozen=True):
-    """Everything, replaced whole. `epoch` is one life of control, `number` counts within it."""
+    """Everything, replaced whole. `epoch` is one life of control, `number` counts within it.
+
+    While `importing` the first round of watched folders is not over: no process is ready yet.
+    """
 
     schema: int
     epoch: str
     number: int
     models: dict[str, ModelPlan]
     hosts: dict[str, HostPlan]
+    importing: bool = False
 
 
 EMPTY = Plan(SCHEMA, "", 0, {}, {})

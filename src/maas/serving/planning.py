@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from urllib.parse import quote
 
 import msgspec
 
@@ -14,8 +15,10 @@ from maas.serving.plan import SCHEMA, ModelPlan, Plan, VersionPlan
 from maas.serving.policy import VersionSnapshot
 from maas.serving.versions import HostEntry, VersionEntry
 
-UNLOADED = "it was unloaded; load it with POST /v2/repository/models/NAME/load"
-"""Why a model that was unloaded by hand does not answer."""
+
+def why_unloaded(name: str) -> str:
+    """Why a model that was unloaded by hand does not answer, with the cure."""
+    return f"it was unloaded; load it with POST /v2/repository/models/{quote(name)}/load"
 
 
 class Catalogue:
@@ -26,6 +29,7 @@ class Catalogue:
             has no default and none before here.
         artifact: a version's files.
         held: versions of a model that are to be loaded besides its default and its aliases.
+        importing: whether the first round of watched folders goes on.
     """
 
     def __init__(
@@ -33,10 +37,12 @@ class Catalogue:
         snapshot: Callable[[], tuple[ModelRecord, ...]],
         artifact: Callable[[str, int], Artifact],
         held: Callable[[str], frozenset[int]] = lambda _: frozenset(),
+        importing: Callable[[], bool] = lambda: False,
     ):
         self._snapshot = snapshot
         self.artifact = artifact
         self.held = held
+        self.importing = importing
 
     def snapshot(self) -> tuple[ModelRecord, ...]:
         """Every model, as it is wanted."""
@@ -79,6 +85,8 @@ def build_plan(
     hosts: Mapping[str, HostEntry],
     models: Mapping[str, ModelRecord],
     serving: Mapping[str, int],
+    *,
+    importing: bool = False,
 ) -> Plan:
     """Writes down the present state.
 
@@ -89,6 +97,7 @@ def build_plan(
         hosts: every host.
         models: what the registry says.
         serving: where unversioned calls go.
+        importing: as the plan has it.
 
     Returns:
         The plan; aliases in it name only versions that are AVAILABLE or are being restarted, or
@@ -108,20 +117,21 @@ def build_plan(
         }
         plans[name] = ModelPlan(
             {
-                number: _kept_out(entry.plan()) if unloaded else entry.plan()
+                number: _kept_out(name, entry.plan()) if unloaded else entry.plan()
                 for number, entry in entries.items()
             },
             serving.get(name),
             aliases,
         )
-    return Plan(SCHEMA, epoch, number, plans, {host.id: host.plan() for host in hosts.values()})
+    places = {host.id: host.plan() for host in hosts.values()}
+    return Plan(SCHEMA, epoch, number, plans, places, importing)
 
 
-def _kept_out(version: VersionPlan) -> VersionPlan:
+def _kept_out(name: str, version: VersionPlan) -> VersionPlan:
     """A version of a model that is unloaded says so where it is gone."""
     if version.state is not ServableState.END or version.reason:
         return version
-    return msgspec.structs.replace(version, reason=UNLOADED)
+    return msgspec.structs.replace(version, reason=why_unloaded(name))
 
 
 def _routable(entry: VersionEntry) -> bool:

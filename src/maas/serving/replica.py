@@ -54,8 +54,10 @@ class HostReplica(asyncio.Protocol):
     Args:
         settings: frames under way and rows in a frame.
         waiting_rows: rows that may wait in one lane.
+        call_s: how long the host may take for a call, whatever less its caller asks for.
         lost: called once with the replica when the connection is gone.
-        overdue: called with (model, version) when a frame is a grace past its calls' deadlines.
+        overdue: called with (model, version) when a frame is a grace past its calls' deadlines and
+            `call_s`.
         budget: shared memory that may be held for inputs.
         has_gone: says whether a caller has; None where that cannot be known.
     """
@@ -64,6 +66,7 @@ class HostReplica(asyncio.Protocol):
         self,
         settings: ServingSettings,
         waiting_rows: int,
+        call_s: float,
         lost: Callable[[HostReplica, tuple[tuple[str, int], ...]], None],
         overdue: Callable[[HostReplica, str, int], None],
         budget: Budget,
@@ -71,6 +74,7 @@ class HostReplica(asyncio.Protocol):
     ):
         self._settings = settings
         self._waiting_rows = waiting_rows
+        self._call_s = call_s
         self._lost = lost
         self._overdue = overdue
         self._has_gone = has_gone
@@ -217,7 +221,7 @@ class HostReplica(asyncio.Protocol):
             for waiting in calls:
                 _fail(waiting, MaasError(ErrorKind.TOO_LARGE, f"the inputs are too large: {error}"))
             return
-        self._flights[frame.id] = Flight(lane, calls)
+        self._flights[frame.id] = Flight(lane, calls, time.monotonic() + self._call_s)
         lane.frames += 1
         self._transport.write(data)
 
@@ -322,10 +326,7 @@ class HostReplica(asyncio.Protocol):
                 if waiting.future.done() and not waiting.dropped:
                     waiting.dropped = True
                     self._transport.write(encode_frame(CancelFrame(frame_id, index)))
-            if all(
-                waiting.call.context.deadline + self._settings.grace_s <= now
-                for waiting in flight.calls
-            ):
+            if flight.until + self._settings.grace_s <= now:
                 servable = flight.calls[0].call.servable
                 self._land(frame_id)
                 self._overdue(self, servable.name, servable.version)

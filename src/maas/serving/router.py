@@ -31,6 +31,7 @@ class Router:
     Args:
         settings: handed to the replicas.
         waiting_rows: rows that may wait for one version.
+        call_s: how long a host may take for a call, whatever less its caller asks for.
         say: tells control.
         has_gone: says whether a caller has; None where that cannot be known.
     """
@@ -39,6 +40,7 @@ class Router:
         self,
         settings: ServingSettings,
         waiting_rows: int,
+        call_s: float,
         say: Callable[[FromProcess], None],
         has_gone: HasGone | None = None,
     ):
@@ -46,6 +48,7 @@ class Router:
         self._budget = Budget(settings.segment_bytes)
         self._has_gone = has_gone
         self._waiting_rows = waiting_rows
+        self._call_s = call_s
         self._say = say
         self._plan = EMPTY
         self._replicas: dict[str, HostReplica] = {}
@@ -154,6 +157,7 @@ class Router:
         return HostReplica(
             self._settings,
             self._waiting_rows,
+            self._call_s,
             self._on_lost,
             self._on_overdue,
             self._budget,

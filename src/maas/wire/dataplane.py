@@ -30,6 +30,7 @@ from maas.wire.grpc.plane import GrpcPlane, is_grpc
 from maas.wire.grpc.table import rpcs as grpc_rpcs
 from maas.wire.http import (
     COMPRESSED_FROM,
+    UNPACKED_AT_ONCE,
     Answer,
     Header,
     Receive,
@@ -49,8 +50,6 @@ from maas.wire.table import family_of, match
 log = logging.getLogger("maas.dataplane")
 
 ROUTES_KEPT = 4096
-UNPACKED_AT_ONCE = 4096
-"""Compressed bodies below it are decompressed on the loop: a thousand times as much at most."""
 PROBE = Principal("", "probe", "caller")
 
 

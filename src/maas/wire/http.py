@@ -24,6 +24,8 @@ PIECE = 1 << 20
 COMPRESSED_FROM = 1024
 """Shorter answers are not compressed: that would cost more than it saves."""
 COMPRESSION = 1
+UNPACKED_AT_ONCE = 4096
+"""Compressed bodies below it are decompressed on the loop: a thousand times as much at most."""
 
 
 class Answer:

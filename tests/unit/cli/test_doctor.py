@@ -34,8 +34,8 @@ def test_a_server_that_is_well(stub: Stub, maas: Any, home: Path) -> None:
     assert "front envoy, gRPC on" in result.out
     names = {check["name"] for check in json.loads(maas("doctor", "--json").out)}
     assert names == {
-        "python", "libpython", "envoy", "sklearn", "tensorflow", "openvino", "grpc", "bench",
-        "gpu", "data folder", "owner key", "server", "iris",
+        "python", "libpython", "envoy", "sklearn", "tensorflow", "xgboost", "lightgbm", "torch",
+        "openvino", "grpc", "bench", "gpu", "data folder", "owner key", "server", "iris",
     }  # fmt: skip
 
 
@@ -72,12 +72,18 @@ def test_what_was_refused_in_a_watched_folder_is_named(stub: Stub, maas: Any, ho
     found = [
         ImportRecord("iris", "2", 2, "imported"),
         ImportRecord("iris", "3", 3, "refused", "it is cut off"),
+        ImportRecord(
+            "iris", "04", 4, "refused", "it is a pickle; publish it with --trust, which runs it"
+        ),
         ImportRecord("", "bad name", None, "refused", "it is not a model name"),
     ]
     stub.on("GET /api/imports", 200, {"imports": found})
     result = maas("doctor")
     assert result.code == 0, result
-    assert "warn  iris:3       3: it is cut off" in result.out
+    assert "warn  iris:3       it is cut off" in result.out
+    assert "cure: change what is in the folder" in result.out
+    assert "warn  iris:4       04: it is a pickle" in result.out
+    assert "cure: start the server with --trust" in result.out
     assert "warn  bad name     bad name: it is not a model name" in result.out
     assert "iris:2" not in result.out
 
@@ -156,7 +162,7 @@ def test_what_is_missing_names_its_cure(monkeypatch: pytest.MonkeyPatch) -> None
     assert "pip install 'maas-server[sklearn]'" in first.cure
     assert [other.cure for other in others] == [
         f"pip install 'maas-server[{extra}]'"
-        for extra in ("tensorflow", "openvino", "grpc", "bench")
+        for extra in ("tensorflow", "xgboost", "lightgbm", "torch", "openvino", "grpc", "bench")
     ]
     assert {other.status for other in others} == {Status.OK}
     assert checks.check_front().status is Status.WARN

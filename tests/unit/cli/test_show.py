@@ -14,7 +14,7 @@ from maas_stub_server import IRIS, Seen, Stub, make_model, make_version
 from maas.cli.snippets import snippet
 from maas.core.errors import ErrorKind, MaasError
 from maas.core.identity import ModelRef, parse_ref
-from maas.core.records import VersionRecord
+from maas.core.records import ServerInfo, VersionRecord
 from maas.core.signature import Signature, check_inputs
 from maas.core.tensor import DType, TensorSpec
 
@@ -151,17 +151,38 @@ def test_snippets_send_a_key_where_one_is_needed(stub: Stub, language: str, ref:
     assert "maas_k" not in code
 
 
+@pytest.mark.parametrize(("language", "module"), [("triton", "http"), ("triton-grpc", "grpc")])
 @pytest.mark.parametrize("name", SIGNATURES)
-def test_the_triton_snippet_is_a_program_without_binary_tensors(name: str) -> None:
+def test_the_triton_snippet_is_a_program(language: str, module: str, name: str) -> None:
     version = version_with(SIGNATURES[name])
     for ref in ("iris", "iris:2", "iris@prod"):
         for locked in (False, True):
-            code = snippet("triton", "https://host:8080", parse_ref(ref), version, locked)
+            code = snippet(language, "https://host:8080", parse_ref(ref), version, locked)
             compile(code, "snippet", "exec")
-            assert "binary_data=False" in code
-            assert "ssl=True" in code
+            assert f"import tritonclient.{module} as triton" in code
+            assert "'host:8080', ssl=True" in code
             assert ("model_version='2'" in code) == (ref == "iris:2")
             assert ("MAAS_API_KEY" in code) == locked
+
+
+@pytest.mark.parametrize("dtype", DType)
+def test_the_triton_snippet_makes_arrays_that_the_client_takes(dtype: DType) -> None:
+    triton = pytest.importorskip("tritonclient.http")
+    version = version_with((TensorSpec("x", dtype, (None, 2)),))
+    code = snippet("triton", "http://host:8080", ModelRef("iris"), version, locked=False)
+    names: dict[str, Any] = {"triton": triton}
+    exec(code[: code.index("result =")], names)
+    assert names["tensor"].shape() == [1, 2]
+
+
+def test_grpc_that_is_not_answered_is_not_advised(stub: Stub, maas: Any) -> None:
+    assert "tritonclient.grpc" in maas("show", "iris", "--code", "triton-grpc").out
+    started = "2026-01-02T03:04:05Z"
+    info = ServerInfo("0.1.0", stub.url, "uvicorn", False, "open", "", True, started)
+    stub.on("GET /api", 200, info)
+    result = maas("show", "iris", "--code", "triton-grpc")
+    assert result.code == 1
+    assert "its front is uvicorn; use --code triton" in result.err
 
 
 def test_the_code_option_uses_what_the_server_says(stub: Stub, maas: Any) -> None:

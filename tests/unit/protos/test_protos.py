@@ -26,8 +26,13 @@ def test_the_descriptors_were_compiled_from_these_sources() -> None:
 
 def test_the_pool_is_private() -> None:
     assert pool() is not descriptor_pool.Default()
-    with pytest.raises(KeyError):
-        descriptor_pool.Default().FindMessageTypeByName("inference.ModelInferRequest")
+    code = (
+        "from google.protobuf import descriptor_pool; from maas.protos import message; "
+        "message('inference.ModelInferRequest'); import tritonclient.grpc.service_pb2 as theirs; "
+        "print(theirs.ModelInferRequest is message('inference.ModelInferRequest'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert done.stdout.strip() == "False"
 
 
 DUMP = """

@@ -23,6 +23,7 @@ from maas.publish.detect import detect
 from maas.publish.detect_file import Detected
 from maas.publish.mlflow_model import read_model
 from maas.publish.mlflow_requirements import differences
+from maas.publish.mlflow_yaml import read_yaml
 from maas.runtimes.mlflow_pyfunc import MlflowRuntime
 
 pytestmark = [
@@ -414,6 +415,23 @@ def test_folders_with_links_are_refused(saved, published, classifier):
         published(place, "model")
 
 
+def test_a_condition_that_means_nothing_is_said(tmp_path):
+    (tmp_path / "requirements.txt").write_text('not-there; os_name ~= "x"\nnumpy>=1.0\n')
+    assert differences(tmp_path, pyfunc=False) == (
+        "not every line of requirements.txt names a distribution; the rest was compared",
+    )
+
+
+@pytest.mark.parametrize(
+    "value", ["!!bool x", "!!int ''", "!!float ''", "!!timestamp x", "!!python/name:os.system x"]
+)
+def test_yaml_whose_tags_lie_is_refused(tmp_path, value):
+    (tmp_path / "MLmodel").write_text(f"a: {value}\n")
+    with pytest.raises(MaasError, match="cannot be read as YAML") as caught:
+        read_yaml(tmp_path / "MLmodel")
+    assert caught.value.kind is ErrorKind.INVALID_ARGUMENT
+
+
 def test_an_environment_without_requirements(saved, classifier):
     place = saved("sklearn", classifier)
     (place / "requirements.txt").unlink()
@@ -427,6 +445,15 @@ def test_an_environment_without_requirements(saved, classifier):
     assert "msgspec" not in asked
     assert unread.startswith("not every line of conda.yaml")
     assert python.startswith("saved with Python 3.7.1, read with 3.")
+
+
+def test_a_distribution_under_another_name_counts(saved, classifier):
+    xgboost = pytest.importorskip("xgboost")
+    place = saved("sklearn", classifier)
+    (place / "requirements.txt").write_text(f"xgboost=={xgboost.__version__}\nnot-there-at-all\n")
+    (asked,) = (text for text in differences(place, pyfunc=False) if "requirements.txt" in text)
+    assert "xgboost" not in asked
+    assert "not-there-at-all (not installed)" in asked
 
 
 def test_reads_what_mlflow_writes(saved, classifier, table):

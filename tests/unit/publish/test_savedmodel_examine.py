@@ -169,6 +169,14 @@ def test_the_entry_says_where_the_folder_is(saved, examined, tmp_path):
     finding = examined(tmp_path / "base", entry="1/saved_model.pb", engine="tensorflow")
     assert "saved_model.pb" in files(examined.job)
     assert finding.entry == "saved_model.pb"
+    assert not any("base path" in warning for warning in finding.warnings)
+
+
+def test_a_base_path_with_several_versions_says_which_is_taken(saved, examined, tmp_path):
+    shutil.copytree(saved("one")[1], tmp_path / "base" / "12")
+    (tmp_path / "base" / "3").mkdir()
+    finding = examined(tmp_path / "base", entry="12/saved_model.pb", engine="tensorflow")
+    assert finding.warnings[0].startswith("this is version 12 of the base path, the highest; 3 is")
 
 
 def test_bfloat16_comes_out_as_float32(saved, examined):

@@ -6,7 +6,7 @@ import pytest
 
 from maas.core.errors import MaasError
 from maas.core.records import PublishOptions
-from maas.publish.uploads import fingerprint_of
+from maas.publish.uploads import fingerprint_of, is_the_model
 
 DIGEST = "sha256:" + "ab" * 32
 
@@ -48,3 +48,22 @@ def test_code_that_is_a_link_is_refused(code: Path) -> None:
     (code / "link.py").symlink_to("/etc/hostname")
     with pytest.raises(MaasError, match="link or a device"):
         fingerprint_of(DIGEST, None, PublishOptions(trust=True), code)
+
+
+@pytest.mark.parametrize(
+    ("file", "meant"),
+    [
+        ("m.onnx", "m.onnx"),
+        ("iris/m.onnx", "iris"),
+        ("config.pbtxt", ""),
+        ("1/model.py", ""),  # a Triton model whose code completes its configuration
+        ("12/model.onnx", ""),
+        ("1/forest.onnx", "1"),
+        ("01/model.py", "01"),
+    ],
+)
+def test_what_is_alone_in_a_folder_is_meant(tmp_path: Path, file: str, meant: str) -> None:
+    path = tmp_path / file
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+    assert is_the_model(tmp_path) == tmp_path / meant

@@ -41,6 +41,7 @@ class Host:
         self.settings = settings
         self.budget = Budget(settings.segment_bytes)
         self.waiting_rows = waiting_rows
+        self.call_s = 0.0
         self.lost: list[tuple[tuple[str, int], ...]] = []
         self.overdue: list[tuple[str, int]] = []
         self.gone: dict[object, asyncio.Future[bool]] = {}
@@ -53,6 +54,7 @@ class Host:
             lambda: HostReplica(
                 self.settings,
                 self.waiting_rows,
+                self.call_s,
                 lambda _, in_flight: self.lost.append(in_flight),
                 lambda _, name, version: self.overdue.append((name, version)),
                 self.budget,

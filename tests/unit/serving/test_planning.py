@@ -7,7 +7,7 @@ from maas_test_ground import CREATED
 from maas.core.identity import ServableId
 from maas.core.records import ModelRecord, VersionRecord
 from maas.core.states import ServableState
-from maas.serving.planning import UNLOADED, build_plan, wanted_of
+from maas.serving.planning import build_plan, wanted_of, why_unloaded
 from maas.serving.versions import HostEntry, VersionEntry
 from maas.testing.pipeline import REPORT, SIGNATURE
 
@@ -84,4 +84,7 @@ def test_a_model_that_is_unloaded_has_nothing_to_serve_and_says_why() -> None:
     plan = build_plan("e", 1, versions, {}, {"m": unloaded}, {}).models["m"]
     assert plan.default is None
     assert plan.aliases == {"prod": 1}  # so that its calls are told why they fail
-    assert [plan.versions[n].reason for n in (1, 2, 3)] == [UNLOADED, "it is corrupt", ""]
+    assert [plan.versions[n].reason for n in (1, 2, 3)] == [
+        why_unloaded("m"), "it is corrupt", "",
+    ]  # fmt: skip
+    assert why_unloaded("花").endswith("load it with POST /v2/repository/models/%E8%8A%B1/load")

@@ -335,6 +335,20 @@ async def test_a_host_that_is_within_its_grace_is_not_reported(start: Start) -> 
     assert host.overdue == []
 
 
+async def test_a_caller_in_a_hurry_has_no_host_reported_that_works(start: Start) -> None:
+    host, _ = await start(grace_s=0.05)
+    host.call_s = 30.0
+    replica = await host.connect()
+    held = await hold(host, replica, seconds=0.05)
+    assert (await error_of(held)).kind is ErrorKind.DEADLINE_EXCEEDED
+    await asyncio.sleep(0.2)
+    assert host.overdue == []
+    host.model.go.set()
+    await until(lambda: not replica._flights)
+    replica.close_when_idle()
+    await until(lambda: not replica.connected)
+
+
 async def test_calls_that_wait_go_on_once_a_host_that_hung_is_back(start: Start) -> None:
     host, replica = await start(frames=1, grace_s=0.05)
     held = await hold(host, replica, seconds=0.05)

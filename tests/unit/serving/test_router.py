@@ -57,7 +57,7 @@ class House:
     def __init__(self, run: Path, settings: ServingSettings):
         self.run = run
         self.said: list[FromProcess] = []
-        self.router = Router(settings, 1000, self.said.append)
+        self.router = Router(settings, 1000, 0.0, self.said.append)
         self.processes: list[subprocess.Popen[str]] = []
         self.number = 0
 

@@ -103,7 +103,7 @@ class Server:
 
     def __init__(self, *, required: bool = False, ready: bool = True, **limits: float):
         self.ready = ready
-        self.router = Router(ServingSettings(), 1000, lambda _: None)
+        self.router = Router(ServingSettings(), 1000, 60.0, lambda _: None)
         self.engine = Doubler(self.router)
         self.metrics = Metrics()
         keys = ((KEY, "key_1", "ann", "caller"), (PUBLISHER, "key_2", "bob", "publisher"))

@@ -128,6 +128,11 @@ class Actions:
         if self.watched.outdated():
             self._deployments.registry_changed()
 
+    def first_round_is_over(self) -> None:
+        """Lets the server say that it is ready."""
+        self.watched.importing = False
+        self._deployments.registry_changed()
+
     def warn(self, model: str, text: str) -> None:
         """Logs what somebody has to see to."""
         log.warning("%s", text, extra={"model": model})

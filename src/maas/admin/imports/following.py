@@ -285,7 +285,8 @@ class Following:
         for folder in [folder for folder in self._told if folder not in self._problems]:
             del self._told[folder]
         for folder, reason in self._problems.items():
-            self._tell(folder, f"{self.name}: {folder}: {reason}")
+            where = self.name if folder == self.name else f"{self.name}: {folder}"
+            self._tell(folder, f"{where}: {reason}")
 
     def _tell(self, about: str, text: str) -> None:
         if self._told.get(about) != text:

@@ -15,9 +15,11 @@ class Watched:
 
     Args:
         failed: whether a version could not be loaded.
+        importing: whether there is anything to watch, of which the first round is to come.
     """
 
-    def __init__(self, failed: Callable[[ServableId], bool]):
+    def __init__(self, failed: Callable[[ServableId], bool], *, importing: bool = False):
+        self.importing = importing
         self._failed = failed
         self._held: dict[str, frozenset[int]] = {}
         self._seen: dict[ServableId, bool] = {}

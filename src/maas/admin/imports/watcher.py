@@ -133,6 +133,7 @@ class Watcher:
                 log.exception("looking at the watched folder failed; it is tried again")
             if not self.ready.is_set():
                 await asyncio.gather(*self._tasks.values())
+                self._actions.first_round_is_over()
                 self.ready.set()
             waiting = self._tasks or any(model.waiting for model in self._models.values())
             if recalled and not self._poll_s and not waiting:

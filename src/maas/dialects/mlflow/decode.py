@@ -13,7 +13,7 @@ from maas.core.errors import MaasError, invalid
 from maas.core.signature import Signature, check_inputs, describe_inputs
 from maas.core.tensor import Tensors
 from maas.dialects.media import Media, unsupported
-from maas.dialects.table.columns import Table, read_table, with_batch_axis
+from maas.dialects.table.columns import Table, first_twice, read_table, with_batch_axis
 from maas.dialects.table.npy import cast, read_npy
 from maas.dialects.table.sheet import decode_text, read_csv
 from maas.dialects.table.values import (
@@ -151,8 +151,8 @@ def _column_names(document: Document, value: Any) -> tuple[str, ...]:
     if not isinstance(names, list) or any(type(name) not in (str, int) for name in names):
         raise invalid("the columns of dataframe_split must be a list of names")
     found = tuple(str(name) for name in names)
-    if len(set(found)) != len(found):
-        twice = next(name for name in found if found.count(name) > 1)
+    twice = first_twice(found)
+    if twice is not None:
         raise invalid(f"dataframe_split names the column {twice[:80]!r} twice")
     return found
 
@@ -169,13 +169,12 @@ def _read_named(
             array = to_array(document, value[spec.name], spec, f"input {spec.name!r}", outline)
             inputs[spec.name] = with_batch_axis(array, spec)
         return inputs
-    columns = []
-    for name in names:
-        cells = document.python(value[name]) if "\0" not in name else None
-        columns.append(cells if isinstance(cells, list) else [cells])
+    # All at once: looking a key up walks the object from its beginning.
+    found: dict[str, Any] = document.python(value)
+    columns = [cells if isinstance(cells, list) else [cells] for cells in found.values()]
     if len({len(cells) for cells in columns}) > 1 or not columns:
         raise invalid(f"the columns of inputs need the same length; {describe_inputs(signature)}")
-    return read_table(Table(tuple(names), columns), signature)
+    return read_table(Table(tuple(found), columns), signature)
 
 
 def _keys(root: Mapping[str, Any]) -> str:

@@ -61,12 +61,7 @@ def _read_elements(blob: memoryview, count: int, what: str) -> np.ndarray:
     # Each element takes four bytes at least: a shape cannot ask for more places than were sent.
     if count * _U32.size > len(blob):
         raise _short(what, count)
-    if count > MAX_OBJECTS:
-        raise MaasError(
-            ErrorKind.TOO_LARGE,
-            f"{what} has {count} elements; of BYTES at most {MAX_OBJECTS} are read at once: send "
-            "fewer rows in one call",
-        )
+    check_objects(count, what)
     data = bytes(blob)
     end = len(data)
     found: list[bytes] = []
@@ -88,6 +83,20 @@ def _read_elements(blob: memoryview, count: int, what: str) -> np.ndarray:
     elements = np.empty(count, object)
     elements[:] = found
     return elements
+
+
+def check_objects(count: int, what: str) -> None:
+    """Checks that a BYTES tensor has few enough elements: each becomes an object.
+
+    Raises:
+        MaasError: TOO_LARGE.
+    """
+    if count > MAX_OBJECTS:
+        raise MaasError(
+            ErrorKind.TOO_LARGE,
+            f"{what} has {count} elements; of BYTES at most {MAX_OBJECTS} are read at once: send "
+            "fewer rows in one call",
+        )
 
 
 def _short(what: str, count: int) -> MaasError:

@@ -7,6 +7,9 @@ import numpy as np
 from maas.core.errors import invalid
 from maas.core.tensor import TensorSpec
 
+MOST_CLASSES = 1 << 20
+"""Texts in one answer: each is an object, and takes a microsecond."""
+
 
 def top_classes(array: np.ndarray, spec: TensorSpec, count: int, *, batched: bool) -> np.ndarray:
     """Replaces scores by the best classes.
@@ -24,7 +27,7 @@ def top_classes(array: np.ndarray, spec: TensorSpec, count: int, *, batched: boo
         BYTES [rows, count], or [count] without a batch axis; equal scores in order of index.
 
     Raises:
-        MaasError: INVALID_ARGUMENT where the output holds no numbers.
+        MaasError: INVALID_ARGUMENT where the output holds no numbers, or for too many classes.
     """
     if not (spec.dtype.is_integer or spec.dtype.is_float):
         raise invalid(
@@ -32,6 +35,11 @@ def top_classes(array: np.ndarray, spec: TensorSpec, count: int, *, batched: boo
             "ask for it without that parameter"
         )
     rows = array.reshape(len(array), -1) if batched and array.ndim else array.reshape(1, -1)
+    if len(rows) * min(count, rows.shape[1]) > MOST_CLASSES:
+        raise invalid(
+            f"classification {count} of output {spec.name!r} makes more than {MOST_CLASSES} texts; "
+            "ask for fewer classes, or for the numbers"
+        )
     # Descending and stable; the sort puts NaN last, so it is hidden from the reversal.
     order = np.argsort(-rows.astype(np.float64), axis=-1, kind="stable")[:, :count]
     texts = np.empty(order.shape, np.object_)

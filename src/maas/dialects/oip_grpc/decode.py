@@ -13,7 +13,7 @@ from maas.core.identity import ModelRef, parse_ref, parse_version
 from maas.core.messages import ModelView
 from maas.core.signature import check_inputs, describe_inputs, describe_spec
 from maas.core.tensor import DType, TensorSpec
-from maas.dialects.oip.binary import read_blob
+from maas.dialects.oip.binary import check_objects, read_blob
 from maas.dialects.oip.request import InferRequest, shared_memory_unimplemented
 from maas.dialects.oip_grpc.parameters import read_outputs, read_parameters
 from maas.dialects.signatures import pick_signature
@@ -111,8 +111,9 @@ def _read_tensor(tensor: Any, raw: memoryview | None, spec: TensorSpec) -> np.nd
     if tensor.datatype != spec.dtype.text:
         sent = tensor.datatype[:20] or "without a datatype"
         raise invalid(f"{what} is {sent}; expected {describe_spec(spec)}")
-    shape = tuple(tensor.shape)
-    if len(shape) > MAX_RANK or (shape and min(shape) < 0):
+    # Counted first: a shape of millions would become as many objects.
+    shape = tuple(tensor.shape) if len(tensor.shape) <= MAX_RANK else None
+    if shape is None or (shape and min(shape) < 0):
         raise invalid(f"shape of {what} must be at most {MAX_RANK} whole numbers, 0 or more")
     if "shared_memory_region" in tensor.parameters:
         raise shared_memory_unimplemented(what)
@@ -140,6 +141,7 @@ def _typed(contents: Any, spec: TensorSpec, shape: tuple[int, ...], what: str) -
             f"{what} holds {len(values)} values where its shape {list(shape)} needs {count}"
         )
     if spec.dtype is DType.BYTES:
+        check_objects(count, what)
         array = np.empty(count, object)
         array[:] = list(values)
         return array.reshape(shape)

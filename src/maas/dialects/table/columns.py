@@ -63,6 +63,16 @@ def read_table(table: Table, signature: Signature) -> dict[str, np.ndarray]:
     return {spec.name: _only(table, spec, signature)}
 
 
+def first_twice(names: Sequence[str]) -> str | None:
+    """The first name that has stood before; None where each stands once."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
+
+
 def with_batch_axis(array: np.ndarray, spec: TensorSpec) -> np.ndarray:
     """Adds the batch axis where a value came without: a row, or a bare value.
 
@@ -194,12 +204,15 @@ def _real(cell: str) -> float:
 def _check_present(wanted: Sequence[str], names: Sequence[str], signature: Signature) -> None:
     missing = [name for name in wanted if name not in names]
     if missing:
-        listed = ", ".join(repr(name[:80]) for name in missing[:NAMED])
-        some = ", ".join(repr(name[:80]) for name in names[:NAMED])
         raise invalid(
-            f"the table has no column {listed}; it has {some}, and the model was made for "
-            f"{', '.join(repr(name) for name in wanted[:NAMED])} ({describe_inputs(signature)})"
+            f"the table has no column {_listed(missing)}; it has {_listed(names)}, and the model "
+            f"was made for {_listed(wanted)} ({describe_inputs(signature)})"
         )
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(repr(name[:80]) for name in names[:NAMED]) + more
 
 
 def _width(table: Table, wanted: int, signature: Signature) -> MaasError:

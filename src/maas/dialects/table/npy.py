@@ -59,7 +59,12 @@ def read_npy(body: bytes) -> np.ndarray:
         points = np.frombuffer(body, np.dtype("u4").newbyteorder(flat.dtype.byteorder), offset=at)
         if points.max() > sys.maxunicode:
             raise invalid("the .npy body holds a text that is not Unicode")
-    return flat.reshape(shape, order="F" if header["fortran_order"] else "C")
+    try:
+        return flat.reshape(shape, order="F" if header["fortran_order"] else "C")
+    except (ValueError, OverflowError):  # (0, 2 ** 62, 2 ** 62), whose product is 0
+        raise invalid(
+            f"the shape {str(list(shape))[:80]} is beyond what an array can have"
+        ) from None
 
 
 def _header(body: bytes) -> tuple[dict[str, Any], int]:
@@ -114,7 +119,7 @@ def cast(array: np.ndarray, spec: TensorSpec, what: str) -> np.ndarray:
         return np.array(blobs, object).reshape(array.shape)
     native = array.astype(array.dtype.newbyteorder("="), copy=False)
     if want.is_float and kind in "biuf":
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             cast = native.astype(want.numpy)
         if bool(np.any(np.isinf(cast.astype(np.float64)) & np.isfinite(native))):
             raise _misfit(array, spec, what)

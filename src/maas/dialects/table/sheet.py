@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from maas.core.errors import ErrorKind, MaasError, invalid
 from maas.core.signature import Signature
 from maas.core.tensor import DType
-from maas.dialects.table.columns import Table
+from maas.dialects.table.columns import Table, first_twice
 from maas.dialects.tensorjson.document import MAX_OBJECTS
 
 MAX_COLUMNS = 65_536
@@ -72,8 +72,8 @@ def read_csv(text: str, signature: Signature, *, header: bool | None = None) -> 
     names = None
     if _is_header(rows[0], signature) if header is None else header:
         names = tuple(cell.strip() for cell in rows.pop(0))
-        if len(set(names)) != width:
-            twice = next(name for name in names if names.count(name) > 1)
+        twice = first_twice(names)
+        if twice is not None:
             raise invalid(f"the CSV names the column {twice[:80]!r} twice")
         if not rows:
             raise invalid("the CSV has a header and no rows; send at least one")

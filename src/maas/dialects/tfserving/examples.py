@@ -123,6 +123,7 @@ def _feature(spec: TensorSpec, signature: Signature, examples: Examples) -> np.n
     fixed = math.prod(size for size in tail if size is not None)
     length = None if None in tail else fixed
     leaves: list[Any] = []
+    size = 0
     for index in range(len(examples.rows)):
         values = examples.find(index, name)
         if values is None:
@@ -135,6 +136,11 @@ def _feature(spec: TensorSpec, signature: Signature, examples: Examples) -> np.n
             raise _other_length(index, name, len(values), length, signature)
         if not index:
             _check_size(len(examples.rows), length)
+        if spec.dtype is DType.BYTES:
+            # The context's are those of every row.
+            size += sum([len(value) for value in values if type(value) is bytes])
+            if size > MOST_BYTES:
+                raise _too_large(f"take more than {MOST_BYTES >> 20} MiB")
         leaves += values
     assert length is not None
     open_size = length // fixed if fixed else 0

@@ -22,10 +22,13 @@ from msgspec import Struct
 from maas.core.errors import ErrorKind, MaasError, invalid
 from maas.core.signature import describe_spec
 from maas.core.tensor import DType, TensorSpec
+from maas.dialects.oip.binary import check_objects
 from maas.dialects.tensorjson.arrays import MAX_RANK
 
 MOST_FILLED = 64 << 20
 """Bytes that a tensor may grow to by repeating its last value."""
+STRING_BYTES = 256
+"""What a repeated string counts beside its characters: each is an object on its way."""
 
 
 class Form(Struct, frozen=True):
@@ -155,6 +158,7 @@ def _strings(content: bytes, count: int, what: str) -> np.ndarray:
     )
     if count > len(content):
         raise torn
+    check_objects(count, what)
     lengths, at = [], 0
     for _ in range(count):
         value = shift = 0
@@ -183,12 +187,16 @@ def _from_values(values: Any, spec: TensorSpec, count: int, what: str) -> np.nda
         raise invalid(f"{what} has {given} values and a shape that holds {count}")
     if given < count:
         size = count * spec.dtype.numpy.itemsize
+        if spec.dtype is DType.BYTES:
+            size = (count - given) * (STRING_BYTES + (len(values[-1]) if given else 0))
         if size > MOST_FILLED:
             raise MaasError(
                 ErrorKind.TOO_LARGE,
                 f"{what} has {given} values and a shape of {count}; filled up it would be larger "
                 f"than {MOST_FILLED >> 20} MiB",
             )
+    if spec.dtype is DType.BYTES:
+        check_objects(count, what)
     array = _typed(values, spec, what)
     if given == count:
         return array

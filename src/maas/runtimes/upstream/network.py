@@ -16,6 +16,14 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolve = Callable[[str, int], Sequence[str]]
 """A host's addresses, in the order to try. Raises OSError where there are none."""
 
+NEVER_PUBLIC = tuple(
+    map(
+        ipaddress.ip_network,
+        ("192.0.0.0/24", "64:ff9b:1::/48", "3fff::/20", "5f00::/16", "fec0::/10"),
+    )
+)
+"""What some versions of `ipaddress` call global and nobody routes; in the first lies a cloud's
+metadata service."""
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 MOST_ADDRESSES = 8
 
@@ -82,6 +90,7 @@ class Network:
             return True
         return (
             address.is_global
+            and not any(address in network for network in NEVER_PUBLIC)
             and not address.is_multicast
             and not address.is_reserved
             and not address.is_private

@@ -85,7 +85,13 @@ class UpstreamRuntime:
         except (OSError, MaasError) as error:
             reason = error.message if isinstance(error, MaasError) else "its file cannot be read"
             raise MaasError(ErrorKind.FAILED_PRECONDITION, reason) from error
-        return UpstreamServable(upstream, artifact.signatures, document.rows, self._settings.calls)
+        return UpstreamServable(
+            upstream,
+            artifact.signatures,
+            document.rows,
+            self._settings.calls,
+            url=document.upstream,
+        )
 
     def open(self, document: Document) -> Upstream:
         """Makes a client of the document's server.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ from maas.core.tensor import Tensors
 
 if TYPE_CHECKING:
     from maas.runtimes.upstream.runtime import Upstream
+
+log = logging.getLogger("maas.upstream")
 
 PAUSE_S = 0.5
 """How long an upstream is left alone that is down, slow or overloaded: calls that had been batched
@@ -35,6 +38,7 @@ class UpstreamServable:
         rows: most rows of a call there; 0 for any number.
         concurrency: calls that may be under way at once.
         clock: monotonic seconds.
+        url: its own, for the log: callers are not told where it is.
     """
 
     remote = True
@@ -47,11 +51,13 @@ class UpstreamServable:
         rows: int = 0,
         concurrency: int = 1,
         clock: Callable[[], float] = time.monotonic,
+        url: str = "",
     ):
         self._upstream = upstream
         self._signatures = dict(signatures)
         self._rows = rows
         self._clock = clock
+        self._url = url
         self._tired: tuple[float, MaasError] | None = None
         self.concurrency = concurrency
 
@@ -79,8 +85,12 @@ class UpstreamServable:
                 # Nothing about the call: the upstream has moved to where it may not be called.
                 error = MaasError(ErrorKind.UNAVAILABLE, error.message)
             if error.kind in TIRED:
+                if tired is None:
+                    log.warning("calls to %s fail: %s", self._url, error.message)
                 self._tired = (self._clock() + PAUSE_S, error)
             raise error
+        if tired is not None:
+            log.info("calls to %s are answered again", self._url)
         self._tired = None
         return answer
 

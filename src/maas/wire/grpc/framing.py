@@ -9,7 +9,7 @@ import struct
 import zlib
 
 from maas.core.errors import ErrorKind, MaasError, invalid
-from maas.wire.http import decompress
+from maas.wire.http import UNPACKED_AT_ONCE, decompress
 
 PREFIX = struct.Struct(">BI")
 ACCEPTED = b"identity,deflate,gzip"
@@ -80,6 +80,11 @@ def unframe(body: bytes, encoding: bytes, limit: int) -> bytes | memoryview:
     return _unpacked(body[PREFIX.size :], compressed, encoding, limit)
 
 
+def is_heavy(framed: bytes | bytearray) -> bool:
+    """Whether a message, with its prefix, may take longer to unpack than a small call does."""
+    return len(framed) >= UNPACKED_AT_ONCE and framed[0] == 1
+
+
 def _torn(size: int, there: int) -> MaasError:
     if there < size:
         return invalid(f"the message is cut off: {size} bytes are announced and {there} came")
@@ -110,6 +115,11 @@ class Deframer:
     def feed(self, data: bytes) -> None:
         """Takes what came."""
         self._buffer += data
+
+    @property
+    def heavy(self) -> bool:
+        """Whether `next` may take longer than a small call does: then not on the loop."""
+        return is_heavy(self._buffer)
 
     def next(self) -> bytes | None:
         """The next whole message, or None where it has not come yet.

@@ -73,7 +73,11 @@ class ModelInfer:
         else:
             large = len(data) >= LARGE_BYTES
             pieces = await exchange.off_loop(split, data) if large else split(data)
-            sent = parse(self._kind, pieces.head)
+            sent = (
+                await exchange.off_loop(parse, self._kind, pieces.head)
+                if len(pieces.head) >= LARGE_BYTES
+                else parse(self._kind, pieces.head)
+            )
             ref = read_ref(sent.model_name, sent.model_version)
             view = exchange.resolve(ref)
             request = (

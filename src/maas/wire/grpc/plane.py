@@ -12,6 +12,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from maas.access.authenticator import Authenticator
 from maas.core.errors import ErrorKind, MaasError, invalid
@@ -24,6 +25,7 @@ from maas.wire.grpc.framing import (
     Deframer,
     encode_message,
     frame,
+    is_heavy,
     timeout_s,
     unframe,
 )
@@ -41,8 +43,12 @@ from maas.wire.status import GRPC_STATUS
 
 log = logging.getLogger("maas.dataplane")
 
+T = TypeVar("T")
+
 CONTENT = (b"content-type", b"application/grpc")
 PROBE = Principal("", "probe", "caller")
+PROBE_BYTES = 64 << 10
+"""Most bytes of a message to a method that answers without a key."""
 _DONE = {"type": "http.response.trailers", "headers": [(b"grpc-status", b"0")]}
 _ENCODINGS = (b"gzip", b"deflate")
 _CONTENTS = (b"application/grpc;", b"application/grpc+proto")
@@ -117,8 +123,13 @@ class GrpcPlane:
             context = CallContext(head.request_id, principal, now + until, rpc.dialect, 0, caller)
             start = _start(head)
             if rpc.unary is not None:
-                body = await read_body(receive, headers, self._limit + PREFIX.size)
-                data = unframe(body, head.encoding, self._limit)
+                limit = self._limit_of(rpc)
+                body = await read_body(receive, headers, limit + PREFIX.size)
+                data = (
+                    await self._off_loop(unframe, body, head.encoding, limit)
+                    if is_heavy(body)
+                    else unframe(body, head.encoding, limit)
+                )
                 exchange = Exchange(self._server, None, context, b"", headers, b"")
                 answer = await rpc.unary(exchange, data)
                 started = True
@@ -129,6 +140,8 @@ class GrpcPlane:
                     prefix = PREFIX.pack(0, len(answer))
                     await send({"type": "http.response.body", "body": prefix, "more_body": True})
                     data = answer
+                elif len(answer) >= LARGE_BYTES:
+                    data = await self._off_loop(frame, answer, packed)
                 else:
                     data = frame(answer, packed)
                 await send({"type": "http.response.body", "body": data, "more_body": False})
@@ -152,6 +165,10 @@ class GrpcPlane:
             await _fail(send, head, code, sentence, started)
         self._count(rpc, code)
 
+    async def _off_loop(self, work: Callable[..., T], *arguments: object) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._server.worker, work, *arguments)
+
     async def _stream(
         self,
         rpc: Rpc,
@@ -162,13 +179,17 @@ class GrpcPlane:
         send: Send,
     ) -> None:
         assert rpc.streaming is not None
-        stream = Stream(self._server, context, receive, send, Deframer(head.encoding, self._limit))
+        deframer = Deframer(head.encoding, self._limit_of(rpc))
+        stream = Stream(self._server, context, receive, send, deframer)
         try:
             await asyncio.wait_for(rpc.streaming(stream), limit_s)
         except TimeoutError:
             raise MaasError(
                 ErrorKind.DEADLINE_EXCEEDED, "the stream's deadline passed before its end"
             ) from None
+
+    def _limit_of(self, rpc: Rpc) -> int:
+        return min(PROBE_BYTES, self._limit) if rpc.open else self._limit
 
     def _count(self, rpc: Rpc | None, code: int) -> None:
         key = ("grpc", "none", code) if rpc is None else (rpc.dialect, rpc.verb, code)

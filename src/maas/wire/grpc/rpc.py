@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from maas.core.messages import CallContext
 from maas.protos import message, parse
-from maas.wire.exchange import Exchange, Server
+from maas.wire.exchange import LARGE_BYTES, Exchange, Server
 from maas.wire.grpc.framing import Deframer, frame
 from maas.wire.http import Receive, Send
 
@@ -45,6 +45,7 @@ class Stream:
         self._send = send
         self._deframer = deframer
         self._more = True
+        self._coming: asyncio.Future[Mapping[str, Any]] | None = None
 
     async def next(self) -> bytes | None:
         """The next message; None at the end, also where the client has gone away.
@@ -53,7 +54,7 @@ class Stream:
             MaasError: INVALID_ARGUMENT, TOO_LARGE, UNSUPPORTED_MEDIA.
         """
         while True:
-            found = self._deframer.next()
+            found = await self._deframe()
             if found is not None:
                 return found
             if not self._more:
@@ -66,6 +67,12 @@ class Stream:
             self._deframer.feed(part.get("body", b""))
             self._more = bool(part.get("more_body"))
 
+    async def _deframe(self) -> bytes | None:
+        if not self._deframer.heavy:
+            return self._deframer.next()
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.server.worker, self._deframer.next)
+
     def exchange(self) -> Exchange:
         """One message's way to its answer, with a deadline of its own."""
         deadline = time.monotonic() + self.server.settings.limits.call_s
@@ -73,11 +80,19 @@ class Stream:
         return Exchange(self.server, None, context, b"", (), b"")
 
     async def gone(self, wait_s: float) -> bool:
-        """Waits, once the client has sent its last message; says whether it has gone away."""
-        await asyncio.sleep(wait_s)
+        """Waits, and says whether the client has gone away; what it still sends is passed over."""
         if self._more:
-            return False
-        part = await self._receive()
+            # This answers when something comes or the client goes, and is never cancelled.
+            if self._coming is None:
+                self._coming = asyncio.ensure_future(self._receive())
+            await asyncio.wait((self._coming,), timeout=wait_s)
+            if not self._coming.done():
+                return False
+            part, self._coming = self._coming.result(), None
+            self._more = bool(part.get("more_body"))
+        else:
+            await asyncio.sleep(wait_s)
+            part = await self._receive()
         return bool(part["type"] == "http.disconnect")
 
     async def send(self, data: bytes) -> None:
@@ -121,7 +136,9 @@ def typed(request: str, handler: Callable[[Exchange, Any], Awaitable[Any]]) -> U
     kind = message(request)
 
     async def unary(exchange: Exchange, data: bytes | memoryview) -> bytes:
-        answer: bytes = (await handler(exchange, parse(kind, data))).SerializeToString()
+        large = len(data) >= LARGE_BYTES
+        sent = await exchange.off_loop(parse, kind, data) if large else parse(kind, data)
+        answer: bytes = (await handler(exchange, sent)).SerializeToString()
         return answer
 
     return unary

@@ -43,7 +43,9 @@ async def invocations(exchange: Exchange) -> Answer:
     reply = await exchange.infer(view, signature, request.inputs, request.rows)
     as_npy = parse_media(accepted.partition(b",")[0]).kind == NPY
     encode = encode_npy if as_npy else encode_predictions
-    body = await exchange.off_loop(encode, reply) if is_large(reply) else encode(reply)
+    # Many rows of several small outputs take long, too: each becomes an object of its own.
+    slow = exchange.large or is_large(reply)
+    body = await exchange.off_loop(encode, reply) if slow else encode(reply)
     if as_npy:
         return Answer(body, content_type=_NPY, servable=reply.servable)
     return Answer(body, servable=reply.servable)
@@ -81,5 +83,5 @@ def _model(exchange: Exchange, named: bytes) -> ModelRef:
     return default_model(
         exchange.server,
         exchange.server.settings.defaults.predict,
-        how="with the header X-Model or ?model=",
+        how="with the header X-Model, ?model= or the setting defaults.predict",
     )

@@ -570,7 +570,9 @@ async def run_for(watcher: Watcher, until: Callable[[], Awaitable[object]]) -> N
 
 async def test_the_first_round_ends_when_everything_that_was_there_serves(world: Make) -> None:
     async with world(base_path="/nowhere-at-all", model_name="m", poll_s=0.05) as w:
+        w.watched.importing = True
         await run_for(w.watcher, w.watcher.ready.wait)
+        assert not w.watched.importing
     async with world() as w:
         w.put("1")
         w.rest()

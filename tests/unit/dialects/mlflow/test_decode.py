@@ -147,6 +147,14 @@ def test_what_is_wrong_is_said(body, said):
         assert said in error.message
 
 
+def test_many_names_take_no_longer_than_few():
+    many = [f"c{number}" for number in range(300_000)]
+    columns = {"columns": [*many, many[-1]], "data": [[1]]}
+    assert "'c299999' twice" in refusal({"dataframe_split": columns}).message
+    named = {"inputs": {name: [1] for name in many}}
+    assert "columns" in refusal(named).message
+
+
 def test_a_table_of_ever_new_columns_is_bounded():
     records = [{f"c{index}": 1} for index in range(3000)]
     assert "too many" in refusal({"dataframe_records": records}).message

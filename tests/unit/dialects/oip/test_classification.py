@@ -44,3 +44,11 @@ def test_without_a_batch_axis_and_with_further_axes():
 def test_what_is_no_number_has_no_classes(dtype):
     with pytest.raises(MaasError, match="classification needs numbers"):
         classes([[1, 0]], dtype)
+
+
+def test_texts_without_number_are_refused():
+    scores = np.zeros((2, (1 << 19) + 1), np.float32)
+    with pytest.raises(MaasError, match="fewer classes"):
+        top_classes(scores, TensorSpec("y", DType.FP32, (None, None)), 1 << 20, batched=True)
+    few = top_classes(scores, TensorSpec("y", DType.FP32, (None, None)), 1, batched=True)
+    assert few.tolist() == [[b"0.000000:0"]] * 2

@@ -139,6 +139,19 @@ def test_too_few_and_too_many_typed_values_are_refused() -> None:
         assert "needs 2" in refused(typed(DType.FP32, "fp32_contents", values))
 
 
+def test_many_texts_and_sizes_are_refused_before_they_become_objects() -> None:
+    many = (1 << 21) + 1
+    request = REQUEST(model_name="iris")
+    tensor = request.inputs.add(name="x", datatype="BYTES", shape=[many])
+    tensor.contents.bytes_contents.extend([b""] * many)
+    with pytest.raises(MaasError) as caught:
+        decode(request, view_of(TensorSpec("x", DType.BYTES, (None,))))
+    assert caught.value.kind is ErrorKind.TOO_LARGE
+    request = REQUEST(model_name="iris")
+    request.inputs.add(name="x", datatype="FP32", shape=[1] * 1000)
+    assert "at most 32 whole numbers" in refused(request)
+
+
 def test_raw_and_typed_at_once_are_refused() -> None:
     request = raw(ROWS)
     request.inputs[0].contents.fp32_contents.extend([1, 2, 3, 4])

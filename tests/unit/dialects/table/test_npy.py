@@ -52,6 +52,9 @@ def test_what_numpy_writes_is_read(array):
         saved(np.zeros(3)) + b"\0",
         saved(np.zeros(3)).replace(b"(3,)", b"(-3,)").replace(b"  ", b" ", 1),
         b"\x93NUMPY\x01\x00\x20\x00{'descr': '<f8', 'shape': (10**9,)}",
+        saved(np.zeros((0, 7))).replace(
+            b"(0, 7), }" + b" " * 39, b"(0, 4611686018427387904, 4611686018427387904), }"
+        ),
     ],
 )
 def test_what_is_no_such_array_is_refused(body):

@@ -86,6 +86,21 @@ def test_the_context_yields_to_an_example(iris):
     assert decode_task(request, iris, "classify").inputs["x"].tolist() == [[1, 2, 3, 4], ROW]
 
 
+def test_the_strings_of_a_context_are_not_multiplied(iris):
+    texts = Signature(
+        "texts",
+        (TensorSpec("text", DType.BYTES, (None,)),),
+        iris.signatures["serving_default"].outputs,
+        True,
+    )
+    request = asking(*[example()] * 100, context=example(text=[b"x" * (1 << 20)]))
+    request.model_spec.signature_name = "texts"
+    view = msgspec.structs.replace(iris, signatures={**iris.signatures, "texts": texts})
+    with pytest.raises(MaasError) as caught:
+        decode_task(request, view, "classify")
+    assert caught.value.kind is ErrorKind.TOO_LARGE
+
+
 def test_examples_stay_bytes_where_the_model_reads_them(both):
     request = asking(example(a=[1]), example(b=[2.5]), context=example(a=[9], c=[b"\xff"]))
     request.model_spec.signature_name = "label_it"

@@ -187,6 +187,18 @@ def test_a_few_bytes_cannot_ask_for_much_memory(dtype, shape):
         tracemalloc.stop()
 
 
+def test_strings_are_not_multiplied():
+    long = tensor(DType.BYTES, (1000,), string_val=[b"x" * (1 << 20)])
+    assert error_of(long, DType.BYTES).kind is ErrorKind.TOO_LARGE
+    assert error_of(tensor(DType.BYTES, (1 << 20,)), DType.BYTES).kind is ErrorKind.TOO_LARGE
+    many = (1 << 21) + 1
+    for fields in ({"string_val": [b""] * many}, {"tensor_content": bytes(many)}):
+        assert (
+            "at most 2097152"
+            in error_of(tensor(DType.BYTES, (many,), **fields), DType.BYTES).message
+        )
+
+
 def test_filling_up_to_the_limit():
     found = read(tensor(DType.UINT8, (MOST_FILLED,), int_val=[7]), DType.UINT8)
     assert found.nbytes == MOST_FILLED

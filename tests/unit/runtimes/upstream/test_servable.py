@@ -75,6 +75,24 @@ def test_it_is_left_alone_for_a_moment(kind):
     assert upstream.calls == [1, 2]
 
 
+def test_the_log_says_once_that_it_is_away_and_once_that_it_is_back(caplog):
+    upstream, clock = Doubler(), Clock()
+    url = "oip+http://models.example/m"
+    servable = UpstreamServable(upstream, {"serving_default": SIGNATURE}, clock=clock, url=url)
+    caplog.set_level("INFO", "maas.upstream")
+    upstream.error = MaasError(ErrorKind.UNAVAILABLE, "not now")
+    for _ in range(3):
+        with pytest.raises(MaasError, match="not now"):
+            ask(servable)
+        clock.now += PAUSE_S
+    upstream.error = None
+    ask(servable)
+    ask(servable)
+    assert caplog.messages == [
+        f"calls to {url} fail: not now", f"calls to {url} are answered again",
+    ]  # fmt: skip
+
+
 def test_what_is_wrong_with_one_call_is_of_no_matter_to_the_next():
     upstream = Doubler()
     servable = UpstreamServable(upstream, {"serving_default": SIGNATURE})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from maas.core.errors import ErrorKind, MaasError
 from maas.protos import message, parse
 from maas.wire.grpc.framing import PREFIX, frame
 from maas.wire.grpc.table import rpcs
+from maas.wire.http import decompress
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
@@ -224,4 +226,47 @@ async def test_a_stream_of_nonsense_ends_with_its_reason():
 
 async def test_a_stream_whose_client_goes_away_ends():
     answer = await call(await made(), STREAM, frame(question()), gone=True)
+    assert answer.code == 0
+
+
+async def test_a_watch_ends_with_its_client_though_it_never_said_its_last_word():
+    answer = await call(await made(), "/grpc.health.v1.Health/Watch", frame(b""), gone=True)
+    assert (answer.code, answer.messages()) == (0, [b"\x08\x01"])
+
+
+@pytest.mark.parametrize("path", [INFER, STREAM])
+async def test_what_takes_long_to_unpack_is_not_unpacked_on_the_loop(path, monkeypatch):
+    threads = []
+
+    def noted(*arguments: Any) -> bytes:
+        threads.append(threading.current_thread())
+        return decompress(*arguments)
+
+    monkeypatch.setattr("maas.wire.grpc.framing.decompress", noted)
+    server = await made(body_bytes=1 << 20)
+    data = np.random.default_rng(7).random(2000, np.float32).tobytes()
+    request = parse(REQUEST, question())
+    request.raw_input_contents[0] = data
+    request.inputs[0].shape[0] = 1000
+    packed = frame(request.SerializeToString(), b"gzip")
+    answer = await call(server, path, packed, grpc_encoding="gzip")
+    assert (answer.code, len(answer.messages())) == (0, 1)
+    assert threading.main_thread() not in threads
+    assert len(threads) == 1
+
+
+@pytest.mark.parametrize("method", ["Check", "Watch"])
+async def test_who_needs_no_key_cannot_send_much(method):
+    server = await made(required=True)
+    answer = await call(server, f"/grpc.health.v1.Health/{method}", frame(bytes(100_000)))
+    assert answer.code == 8
+
+
+async def test_a_large_message_to_a_small_method_is_read():
+    server = await made()
+    request = message("inference.ModelReadyRequest")(name="iris").SerializeToString()
+    unknown = b"\x7a\x80\x80\x10" + bytes(1 << 18)
+    answer = await call(
+        server, "/inference.GRPCInferenceService/ModelReady", frame(request + unknown)
+    )
     assert answer.code == 0
