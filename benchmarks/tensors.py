@@ -52,8 +52,8 @@ def _publish(peer: Peer, place: Place) -> None:
     publish(replace(peer, targets={name: Target("", "") for name in names}), place)
 
 
-_MAAS = Contender(replace(MAAS, targets={}, publish=_publish))
-_TRITON = Contender(replace(TRITON, targets={}, launch=_triton))
+_MAAS = Contender(replace(MAAS, targets={}, publish=_publish), connections=GRPC_CONNECTIONS)
+_TRITON = Contender(replace(TRITON, targets={}, launch=_triton), connections=GRPC_CONNECTIONS)
 
 
 def _models() -> Path:
