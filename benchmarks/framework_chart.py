@@ -1,4 +1,4 @@
-"""Draws `frameworks.png` from `frameworks.json`; runs in the environment `tools`."""
+"""Draws a comparison's PNG from its JSON; runs in the environment `tools`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from pathlib import Path
 from benchmarks.chart import OURS, PEER
 from benchmarks.environments import ROOT, TOOLS
 
+FAR_APART = 20
+"""Times by which figures differ that need a logarithmic axis."""
+
 
 def draw(results: Path, picture: Path) -> None:
     """Draw the chart.
 
     Args:
-        results: `frameworks.json`.
+        results: the JSON.
         picture: The PNG to write.
     """
     command = [str(TOOLS.python), "-m", "benchmarks.framework_chart", str(results), str(picture)]
@@ -23,7 +26,7 @@ def draw(results: Path, picture: Path) -> None:
 
 
 def main(results_path: Path, picture: Path) -> None:
-    """Read the results and write the picture: a panel a case, on a logarithmic axis."""
+    """Read the results and write the picture: a panel a case."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -54,19 +57,22 @@ def main(results_path: Path, picture: Path) -> None:
             if row["name"] != "maas" and row["maas_ratio"]:
                 texts[at] += f"  (maas ×{row['maas_ratio']:,.1f})"
         axes.bar_label(bars, texts, padding=4, fontsize=9)
-        axes.set_xscale("log")
-        axes.set_xlim(min(1.0, *values), max(values) * 12)
+        if max(values) > FAR_APART * min(values):
+            axes.set_xscale("log")
+            axes.set_xlim(min(1.0, *values), max(values) * 12)
+            axes.set_xlabel("logarithmic", fontsize=9)
+        else:
+            axes.set_xlim(0, max(values) * 1.25)
         axes.set_title(title, loc="left", fontsize=11)
         axes.set_yticks(range(len(rows)), [row["label"] for row in rows])
         axes.invert_yaxis()
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="x", alpha=0.25)
         axes.set_axisbelow(True)
-    spots.flat[-1].set_xlabel("requests/s, logarithmic")
     machine = results["machine"]
     figure.suptitle(
-        f"{results['date'][:10]}, {machine['cpu']}, server on one core, "
-        f"rounds: {results['rounds']} of {results['seconds']:g} s, medians",
+        f"requests/s; {results['date'][:10]}, {machine['cpu']}, server on one core if nothing "
+        f"else is said, rounds: {results['rounds']} of {results['seconds']:g} s, medians",
         fontsize=10,
         x=0.01,
         ha="left",

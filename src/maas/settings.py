@@ -66,6 +66,9 @@ class LimitSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
     body_bytes: int = 64 * MIB
     """Largest body of a prediction, after decompression."""
+    bodies_bytes: int = 1024 * MIB
+    """Request bodies that one ingress holds at a time, half-read ones included; past it large
+    requests are answered 429."""
     upload_bytes: int = 16 * 1024 * MIB
     """Largest upload of a model."""
     call_s: float = 60.0

@@ -32,6 +32,7 @@ from maas.wire.http import (
     COMPRESSED_FROM,
     UNPACKED_AT_ONCE,
     Answer,
+    BodyBudget,
     Header,
     Receive,
     Scope,
@@ -39,6 +40,7 @@ from maas.wire.http import (
     accepted_encoding,
     clean_request_id,
     compress,
+    counted,
     decompress,
     read_body,
     send_answer,
@@ -117,6 +119,7 @@ class DataPlane:
         self._unrouted: dict[int, Counter] = {}
         self._ids = count(1)
         self._prefix = token_hex(6)
+        self.bodies = BodyBudget(settings.limits.bodies_bytes)
         self._grpc = GrpcPlane(self, grpc_rpcs(), authenticator, metrics, self._new_id)
         self._rpcs = self._grpc.rpcs
         self._call_s = settings.limits.call_s
@@ -144,6 +147,7 @@ class DataPlane:
         if request_id is None:
             request_id = self._new_id()
         endpoint = self._endpoints.get(path)
+        held = 0
         try:
             if endpoint is None:
                 endpoint = self._match(path)
@@ -154,9 +158,12 @@ class DataPlane:
             principal = PROBE if endpoint.open else self._authenticator.authenticate(headers)
             body = b""
             if method in ("POST", "PUT"):
-                body = await read_body(receive, headers, self._body_bytes)
+                body = await read_body(receive, headers, self._body_bytes, self.bodies)
+                held = counted(body)
                 if encoding and encoding != b"identity":
                     body = await self._unpacked(body, encoding)
+                    self.bodies.take(counted(body))
+                    held += counted(body)
             context = CallContext(
                 request_id, principal, time.monotonic() + self._call_s, endpoint.dialect, 0, receive
             )
@@ -182,6 +189,9 @@ class DataPlane:
                 ErrorKind.INTERNAL, f"the server failed on this request; its id is {request_id}"
             )
             answer = self._error(internal, path, request_id, endpoint)
+        finally:
+            if held:
+                self.bodies.give(held)
         status = answer.status
         counts = self._unrouted if endpoint is None else endpoint.counts
         counter = counts.get(status)

@@ -18,7 +18,7 @@ from maas.core.tensor import Tensors
 from maas.serving.messages import Question, Reply
 from maas.serving.router import Router
 from maas.settings import Settings
-from maas.wire.http import Answer, Header
+from maas.wire.http import Answer, BodyBudget, Header
 
 LARGE_BYTES = 128 << 10
 """Bodies and answers from here on are decoded and encoded on a thread."""
@@ -37,6 +37,7 @@ class Server(Protocol):
     ready: Callable[[], bool]
     worker: ThreadPoolExecutor
     ask: Ask
+    bodies: BodyBudget
 
 
 class Exchange:

@@ -21,6 +21,8 @@ BINARY = (b"content-type", b"application/octet-stream")
 TEXT = (b"content-type", b"text/plain; charset=utf-8")
 MAX_REQUEST_ID = 128
 PIECE = 1 << 20
+COUNTED_FROM = 128 << 10
+"""Bytes of a body from which on it is taken from the budget of all bodies."""
 COMPRESSED_FROM = 1024
 """Shorter answers are not compressed: that would cost more than it saves."""
 COMPRESSION = 1
@@ -56,16 +58,58 @@ class Answer:
         self.headers = headers
 
 
-async def read_body(receive: Receive, headers: Sequence[Header], limit: int) -> bytes:
+class BodyBudget:
+    """Bytes of request bodies that an ingress may hold at a time. Small ones are not counted.
+
+    Args:
+        most: bytes.
+    """
+
+    __slots__ = ("left", "most")
+
+    def __init__(self, most: int):
+        self.most = most
+        self.left = most
+
+    def take(self, size: int) -> None:
+        """Takes bytes.
+
+        Raises:
+            MaasError: RESOURCE_EXHAUSTED where there are not as many.
+        """
+        if size > self.left:
+            raise MaasError(
+                ErrorKind.RESOURCE_EXHAUSTED,
+                f"requests of {(self.most - self.left) >> 20} MiB are under way here; try again in "
+                "a second (setting limits.bodies_bytes)",
+                retry_after_s=1.0,
+            )
+        self.left -= size
+
+    def give(self, size: int) -> None:
+        """Gives bytes back."""
+        self.left += size
+
+
+def counted(body: bytes) -> int:
+    """What a body takes of the budget."""
+    size = len(body)
+    return size if size >= COUNTED_FROM else 0
+
+
+async def read_body(
+    receive: Receive, headers: Sequence[Header], limit: int, budget: BodyBudget
+) -> bytes:
     """Reads a request's body whole, as it was sent.
 
     Args:
         receive: ASGI's.
         headers: the request's, names in lower case.
         limit: bytes.
+        budget: what it is taken from, as `counted` says; to be given back by who has read it.
 
     Raises:
-        MaasError: TOO_LARGE, CANCELLED where the client went away.
+        MaasError: TOO_LARGE, RESOURCE_EXHAUSTED, CANCELLED where the client went away.
     """
     message = await receive()
     body: bytes = message.get("body", b"")
@@ -73,20 +117,37 @@ async def read_body(receive: Receive, headers: Sequence[Header], limit: int) -> 
         for name, value in headers:
             if name == b"content-length" and value.isdigit() and int(value) > limit:
                 raise too_large(limit)
-        parts = [body]
-        size = len(body)
-        while message.get("more_body"):
+        return await _read_parts(receive, body, limit, budget)
+    if len(body) > limit:
+        raise too_large(limit)
+    if len(body) >= COUNTED_FROM:
+        budget.take(len(body))
+    return body
+
+
+async def _read_parts(receive: Receive, first: bytes, limit: int, budget: BodyBudget) -> bytes:
+    parts = [first]
+    size = taken = len(first)
+    budget.take(taken)
+    more = True
+    try:
+        while more:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise MaasError(ErrorKind.CANCELLED, "the client went away during its request")
             part: bytes = message.get("body", b"")
+            more = bool(message.get("more_body"))
             size += len(part)
             if size > limit:
                 raise too_large(limit)
+            budget.take(len(part))
+            taken = size
             parts.append(part)
-        return b"".join(parts)
-    if len(body) > limit:
-        raise too_large(limit)
+        body = b"".join(parts)
+    except BaseException:
+        budget.give(taken)
+        raise
+    budget.give(taken - counted(body))
     return body
 
 

@@ -14,9 +14,12 @@ from hypothesis import strategies as st
 from maas.core.errors import ErrorKind, MaasError
 from maas.core.identity import ServableId
 from maas.wire.http import (
+    COUNTED_FROM,
     MAX_REQUEST_ID,
     Answer,
+    BodyBudget,
     clean_request_id,
+    counted,
     decompress,
     model_header,
     read_body,
@@ -60,37 +63,52 @@ async def kind_of(doing: object) -> ErrorKind:
 )  # fmt: skip
 async def test_a_body_is_read_whole(parts: tuple[bytes, ...]) -> None:
     client = Client(*parts)
-    assert await read_body(client.receive, [], LIMIT) == b"".join(parts)
+    assert await read_body(client.receive, [], LIMIT, BodyBudget(2 * LIMIT)) == b"".join(parts)
     assert client.left == 0
 
 
 @pytest.mark.parametrize("parts", [(b"x" * (LIMIT + 1),), (b"x" * LIMIT, b"x"), (b"x",) * 1001])
 async def test_a_body_beyond_the_limit_is_refused(parts: tuple[bytes, ...]) -> None:
-    assert await kind_of(read_body(Client(*parts).receive, [], LIMIT)) is ErrorKind.TOO_LARGE
+    assert (
+        await kind_of(read_body(Client(*parts).receive, [], LIMIT, BodyBudget(2 * LIMIT)))
+        is ErrorKind.TOO_LARGE
+    )
 
 
 async def test_no_more_is_read_than_the_limit() -> None:
     client = Client(*[b"x" * 100] * 1000)
-    assert await kind_of(read_body(client.receive, [], LIMIT)) is ErrorKind.TOO_LARGE
+    assert (
+        await kind_of(read_body(client.receive, [], LIMIT, BodyBudget(2 * LIMIT)))
+        is ErrorKind.TOO_LARGE
+    )
     assert client.left >= 1000 - LIMIT // 100 - 1
 
 
 async def test_a_body_that_says_it_is_too_large_is_not_read() -> None:
     client = Client(*[b"x"] * 10)
     headers = [(b"content-length", b"100000")]
-    assert await kind_of(read_body(client.receive, headers, LIMIT)) is ErrorKind.TOO_LARGE
+    assert (
+        await kind_of(read_body(client.receive, headers, LIMIT, BodyBudget(2 * LIMIT)))
+        is ErrorKind.TOO_LARGE
+    )
     assert client.left == 9
 
 
 @pytest.mark.parametrize("length", [b"-1", b"many", b"", b"1e9", b"\xb2"])
 async def test_a_length_that_is_none_changes_nothing(length: bytes) -> None:
     client = Client(b"ab", b"c")
-    assert await read_body(client.receive, [(b"content-length", length)], LIMIT) == b"abc"
+    assert (
+        await read_body(client.receive, [(b"content-length", length)], LIMIT, BodyBudget(2 * LIMIT))
+        == b"abc"
+    )
 
 
 async def test_a_client_that_leaves_has_cancelled() -> None:
     client = Client(b"a", b"b", leaves=True)
-    assert await kind_of(read_body(client.receive, [], LIMIT)) is ErrorKind.CANCELLED
+    assert (
+        await kind_of(read_body(client.receive, [], LIMIT, BodyBudget(2 * LIMIT)))
+        is ErrorKind.CANCELLED
+    )
 
 
 DATA = b'{"input_data": [[1, 2]]}' * 20
@@ -211,3 +229,35 @@ async def test_an_answer_is_a_head_and_a_body() -> None:
         b"retry-after": b"1",
     }
     assert (rest["type"], rest["body"], rest.get("more_body")) == ("http.response.body", body, None)
+
+
+LARGE = COUNTED_FROM
+MANY = 100 * LARGE
+
+
+async def test_a_large_body_is_taken_from_the_budget_however_it_comes():
+    for parts in ([bytes(LARGE)], [bytes(10), bytes(LARGE - 20), bytes(10)]):
+        budget = BodyBudget(MANY)
+        body = await read_body(Client(*parts).receive, [], MANY, budget)
+        assert MANY - budget.left == counted(body) == LARGE
+
+
+async def test_a_small_body_is_not():
+    for parts in ([bytes(LARGE - 1)], [bytes(10), bytes(10)]):
+        budget = BodyBudget(MANY)
+        body = await read_body(Client(*parts).receive, [], MANY, budget)
+        assert (budget.left, counted(body)) == (MANY, 0)
+
+
+async def test_what_is_refused_is_given_back():
+    budget = BodyBudget(3 * LARGE)
+    parts = [bytes(LARGE)] * 4
+    reading = read_body(Client(*parts).receive, [], MANY, budget)
+    assert await kind_of(reading) is ErrorKind.RESOURCE_EXHAUSTED
+    assert budget.left == 3 * LARGE
+    reading = read_body(Client(*parts[:2]).receive, [], LARGE + 1, budget)
+    assert await kind_of(reading) is ErrorKind.TOO_LARGE
+    assert budget.left == 3 * LARGE
+    reading = read_body(Client(bytes(MANY)).receive, [], MANY, budget)
+    assert await kind_of(reading) is ErrorKind.RESOURCE_EXHAUSTED
+    assert budget.left == 3 * LARGE

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from maas.core.errors import MaasError, invalid
+from maas.core.errors import ErrorKind, MaasError, invalid
 
 RAW_INPUTS = 7
 """Field number of `raw_input_contents`."""
 _LENGTHS = {1: 8, 5: 4}
 """Bytes of the fixed wire types."""
+MOST_PARSED = 16 << 20
+"""Bytes of a request beside its raw tensors: parsed, they take twenty times as much memory."""
 MOST_FIELDS = 65_536
 """Top-level fields of a request: tensors, outputs, parameters."""
 
@@ -37,7 +39,8 @@ def split(data: bytes | memoryview) -> Pieces:
     """Cuts a serialised request.
 
     Raises:
-        MaasError: INVALID_ARGUMENT where it is no protobuf message.
+        MaasError: INVALID_ARGUMENT where it is no protobuf message; TOO_LARGE beyond
+            `MOST_PARSED`.
     """
     view = memoryview(data)
     end = len(view)
@@ -72,6 +75,13 @@ def split(data: bytes | memoryview) -> Pieces:
     tail = end - len(raws[0]) if len(raws) == 1 and begun == end else 0
     if begun < end:
         heads.append(view[begun:end])
+    size = sum(map(len, heads))
+    if size > MOST_PARSED:
+        raise MaasError(
+            ErrorKind.TOO_LARGE,
+            f"the request has {size} bytes beside its raw tensors, more than {MOST_PARSED >> 20} MiB; "
+            "send large tensors in raw_input_contents",
+        )
     return Pieces(b"".join(heads), raws, tail)
 
 

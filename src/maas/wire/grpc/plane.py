@@ -37,6 +37,7 @@ from maas.wire.http import (
     Scope,
     Send,
     clean_request_id,
+    counted,
     read_body,
 )
 from maas.wire.status import GRPC_STATUS
@@ -107,6 +108,7 @@ class GrpcPlane:
         head = Head()
         code = 0
         started = False
+        held = 0
         try:
             _read_head(head, scope["headers"])
             if not head.request_id:
@@ -124,7 +126,9 @@ class GrpcPlane:
             start = _start(head)
             if rpc.unary is not None:
                 limit = self._limit_of(rpc)
-                body = await read_body(receive, headers, limit + PREFIX.size)
+                bodies = self._server.bodies
+                body = await read_body(receive, headers, limit + PREFIX.size, bodies)
+                held = counted(body)
                 data = (
                     await self._off_loop(unframe, body, head.encoding, limit)
                     if is_heavy(body)
@@ -163,6 +167,9 @@ class GrpcPlane:
             code = GRPC_STATUS[ErrorKind.INTERNAL]
             sentence = f"the server failed on this call; its id is {head.request_id}"
             await _fail(send, head, code, sentence, started)
+        finally:
+            if held:
+                self._server.bodies.give(held)
         self._count(rpc, code)
 
     async def _off_loop(self, work: Callable[..., T], *arguments: object) -> T:

@@ -12,6 +12,7 @@ import logging
 from maas.core.errors import MaasError
 from maas.dialects.oip_grpc.encode import varint
 from maas.protos import message, parse
+from maas.wire.exchange import LARGE_BYTES
 from maas.wire.grpc.infer import ModelInfer
 from maas.wire.grpc.rpc import Stream
 
@@ -42,6 +43,7 @@ class ModelStreamInfer:
         try:
             while (answering := await waiting.get()) is not None:
                 await stream.send(await answering)
+                waiting.task_done()
             await reader
         finally:
             reader.cancel()
@@ -56,6 +58,10 @@ class ModelStreamInfer:
         try:
             while (data := await stream.next()) is not None:
                 await waiting.put(asyncio.create_task(self._answer(stream, data)))
+                if len(data) >= LARGE_BYTES:
+                    # Of large ones a stream holds one, and the next as it comes.
+                    del data
+                    await waiting.join()
         finally:
             # The writer waits for this, also where what came was no message.
             await waiting.put(None)

@@ -276,6 +276,16 @@ def test_raw_tensors_are_cut_out_without_a_copy() -> None:
     assert [bytes(one) for one in split(both.SerializeToString()).raws] == [ROWS.tobytes(), b"abc"]
 
 
+def test_values_that_are_not_raw_are_bounded() -> None:
+    request = REQUEST(model_name="iris")
+    tensor = request.inputs.add(name="x", datatype="FP32", shape=[1 << 22, 2])
+    tensor.contents.fp32_contents.extend([0.0] * (1 << 23))
+    with pytest.raises(MaasError) as caught:
+        split(request.SerializeToString())
+    assert caught.value.kind is ErrorKind.TOO_LARGE
+    assert "raw_input_contents" in caught.value.message
+
+
 @given(st.binary(max_size=80))
 def test_split_agrees_with_protobuf_on_any_bytes(data: bytes) -> None:
     try:

@@ -270,3 +270,26 @@ async def test_a_large_message_to_a_small_method_is_read():
         server, "/inference.GRPCInferenceService/ModelReady", frame(request + unknown)
     )
     assert answer.code == 0
+
+
+async def test_the_budget_of_bodies_is_whole_again_after_every_call():
+    server = await made(bodies_bytes=1 << 20)
+    for data in (frame(question(rows=50_000)), frame(b"\xff" * 200_000), bytes(900_000)):
+        await call(server, INFER, data[:1000], data[1000:])
+        assert server.plane.bodies.left == 1 << 20
+    answer = await call(server, INFER, frame(question(rows=140_000)))
+    assert (answer.code, "limits.bodies_bytes" in answer.words) == (8, True)
+    body = b'{"input_data": [[' + b"1," * 200_000
+    got = await server.ask("POST", "/iris/predict", body, 3)
+    assert got.status == 400
+    assert server.plane.bodies.left == 1 << 20
+    got = await server.ask("POST", "/iris/predict", bytes(2 << 20), 3)
+    assert (got.status, got.headers["retry-after"]) == (429, "1")
+
+
+async def test_large_messages_of_a_stream_are_answered_one_after_the_other():
+    server = await made()
+    data = b"".join(frame(question("iris", str(number), rows=20_000)) for number in range(5))
+    answer = await call(server, STREAM, data)
+    assert answer.code == 0
+    assert len(answer.messages()) == 5
