@@ -79,8 +79,8 @@ def split(data: bytes | memoryview) -> Pieces:
     if size > MOST_PARSED:
         raise MaasError(
             ErrorKind.TOO_LARGE,
-            f"the request has {size} bytes beside its raw tensors, more than {MOST_PARSED >> 20} MiB; "
-            "send large tensors in raw_input_contents",
+            f"the request has {size} bytes beside its raw tensors, more than "
+            f"{MOST_PARSED >> 20} MiB; send large tensors in raw_input_contents",
         )
     return Pieces(b"".join(heads), raws, tail)
 
