@@ -39,7 +39,7 @@ def banner(
         else "predictions need no key on this machine"
     )
     owner = f"owner's key {'made in' if made else 'in'} {owner_file}" if owner_file else ""
-    front = f"{info.front}, gRPC {'on' if info.grpc else 'off (it needs HTTP/2)'}"
+    front = f"{info.front}, gRPC {'on' if info.grpc else 'off'}"
     serving = ", ".join(models) or "none yet: maas publish model.onnx --name NAME"
     lines = [
         f"maas {info.version} is ready at {info.url}",
