@@ -149,11 +149,12 @@ def test_loading_and_unloading_gives_the_memory_back(start_any, small_home, tmp_
         assert answer.json()["prediction"] == [[version * x for x in (1, 2, 3, 4)]]
         wait_until(lambda: loaded(server) <= 4, 20, "the unloading of another")
 
-    server.publish(files[0], "warm")
+    # One engine for all: another's library, loaded for the first time, is no model's memory.
+    server.publish(files[0], "warm", engine="onnx")
     assert server.api("DELETE", "/models/warm").status_code == 204
     before = resident(pid)
     for file in files:
-        server.publish(file, "heavy", promote=False)
+        server.publish(file, "heavy", promote=False, engine="onnx")
     for turns in range(30):
         turn(turns % 6 + 1)
     assert resident(pid) - before > 4 * 8 * MIB
