@@ -31,6 +31,12 @@ MIB = 1 << 20
 log = logging.getLogger("maas.model")
 
 
+def code_resources(artifact: Artifact) -> Resources:
+    """Bytes that a model of code is taken to need: four times its files, and an interpreter."""
+    files = sum(f.stat().st_size for f in Path(artifact.path).rglob("*") if f.is_file())
+    return Resources(memory_bytes=4 * files + 256 * MIB)
+
+
 class PythonRuntime:
     """Serves `python` artifacts: a folder with source, data, and perhaps `model.toml`."""
 
@@ -45,8 +51,7 @@ class PythonRuntime:
 
         What the code takes beyond that nobody knows; the watchdog bounds it.
         """
-        files = sum(f.stat().st_size for f in Path(artifact.path).rglob("*") if f.is_file())
-        return Resources(memory_bytes=4 * files + 256 * MIB)
+        return code_resources(artifact)
 
     def load(self, artifact: Artifact, device: Device) -> PythonServable:
         """Imports the model's code and makes the model; only ever in the sandbox.

@@ -35,7 +35,7 @@ DTYPES = {
 """The protocols' types → TensorFlow's names. Source: tensorflow/core/framework/types.proto."""
 
 WIDENED = {"bfloat16": DType.FP32}
-"""Output types that no protocol carries, and what they are cast to without losing anything."""
+"""Output types that have no JSON form, and what they are cast to without losing anything."""
 
 
 def spec_of(name: str, dtype: str, shape: tuple[int | None, ...], role: str) -> TensorSpec:

@@ -19,10 +19,9 @@ from msgspec import Struct
 from maas.core.errors import ErrorKind, MaasError, invalid
 from maas.core.ports import Artifact, Device, Resources
 from maas.runtimes import triton_python_utils as utils
-from maas.runtimes.python import PythonServable, RawModel
+from maas.runtimes.python import PythonServable, RawModel, code_resources
 from maas.runtimes.python_source import CODE, import_file, in_words, search_here
 
-MIB = 1 << 20
 ARGUMENTS = "triton.json"
 """The file of an artifact with what `initialize` is told."""
 UTILS = "triton_python_backend_utils"
@@ -58,8 +57,7 @@ class TritonPythonRuntime:
 
         What the code takes beyond that nobody knows; the watchdog bounds it.
         """
-        files = sum(f.stat().st_size for f in Path(artifact.path).rglob("*") if f.is_file())
-        return Resources(memory_bytes=4 * files + 256 * MIB)
+        return code_resources(artifact)
 
     def load(self, artifact: Artifact, device: Device) -> PythonServable:
         """Imports the model's code and initialises the model; only ever in the sandbox.

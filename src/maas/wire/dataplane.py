@@ -26,7 +26,7 @@ from maas.serving.router import Router
 from maas.settings import Settings
 from maas.telemetry.metrics import Counter, Metrics
 from maas.wire.exchange import LARGE_BYTES, Ask, Exchange
-from maas.wire.grpc.plane import GrpcPlane, is_grpc
+from maas.wire.grpc.plane import GrpcPlane, has_trailers, is_grpc
 from maas.wire.grpc.table import rpcs as grpc_rpcs
 from maas.wire.http import (
     COMPRESSED_FROM,
@@ -129,7 +129,7 @@ class DataPlane:
         """Answers one request."""
         path: bytes = scope["raw_path"]
         rpc = self._rpcs.get(path)
-        if rpc is not None:
+        if rpc is not None and has_trailers(scope):
             await self._grpc(rpc, scope, receive, send)
             return
         headers: Sequence[Header] = scope["headers"]
@@ -179,7 +179,7 @@ class DataPlane:
                 )
             )
         except MaasError as error:
-            if endpoint is None and is_grpc(scope):
+            if endpoint is None and is_grpc(scope) and has_trailers(scope):
                 await self._grpc(None, scope, receive, send)
                 return
             answer = self._error(error, path, request_id, endpoint)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
-
 import pytest
 
 grpc = pytest.importorskip("grpc", reason="needs grpcio")
@@ -81,12 +79,3 @@ def test_bytes_that_are_no_message(channel, data):
 def test_a_message_beyond_the_limit(channel):
     code, details = code_of(lambda: raw(channel, INFER)(b"\x3a" + bytes(66 << 20)))
     assert (code, "MiB" in details) == ("RESOURCE_EXHAUSTED", True)
-
-
-def test_http_1_1_gets_an_answer_too(rpc):
-    connection = http.client.HTTPConnection(rpc, timeout=10)
-    connection.request("POST", INFER, b"{}", {"content-type": "application/json"})
-    response = connection.getresponse()
-    assert response.status in (200, 400, 415)
-    response.read()
-    connection.close()

@@ -13,7 +13,8 @@ from maas.dialects.tensorjson.document import is_array, is_object
 
 MOST_PRIORITY = (1 << 32) - 1
 MOST_TIMEOUT = (1 << 63) - 1
-_SEQUENCE = ("sequence_id", "sequence_start", "sequence_end")
+SEQUENCE = ("sequence_id", "sequence_start", "sequence_end")
+"""Parameters of calls that belong together, which no model here keeps the state of."""
 
 
 class InferRequest(Struct, frozen=True, gc=False):
@@ -108,7 +109,7 @@ def read_wishes(root: Any) -> Wishes:
     parameters = read_parameters(root, "the request")
     if not parameters:
         return _NO_WISHES
-    for name in _SEQUENCE:
+    for name in SEQUENCE:
         if parameters.get(name):
             raise invalid(
                 f"parameters.{name} is set, and models here keep no state between calls; leave it "

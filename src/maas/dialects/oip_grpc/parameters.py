@@ -7,9 +7,12 @@ from typing import Any
 
 from maas.core.errors import invalid
 from maas.core.signature import Signature
-from maas.dialects.oip.request import MOST_PRIORITY, MOST_TIMEOUT, shared_memory_unimplemented
-
-_SEQUENCE = ("sequence_id", "sequence_start", "sequence_end")
+from maas.dialects.oip.request import (
+    MOST_PRIORITY,
+    MOST_TIMEOUT,
+    SEQUENCE,
+    shared_memory_unimplemented,
+)
 
 
 def read_parameters(parameters: Mapping[str, Any]) -> tuple[float | None, int]:
@@ -23,7 +26,7 @@ def read_parameters(parameters: Mapping[str, Any]) -> tuple[float | None, int]:
     """
     if not parameters:
         return None, 0
-    for name in _SEQUENCE:
+    for name in SEQUENCE:
         if name in parameters and _value(parameters[name]) not in (0, "", False):
             raise invalid(
                 f"{name} is set, and models here keep no state between calls; leave it out"

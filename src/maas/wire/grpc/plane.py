@@ -216,6 +216,11 @@ def is_grpc(scope: Scope) -> bool:
     )
 
 
+def has_trailers(scope: Scope) -> bool:
+    """Whether an answer may end with trailers, as gRPC's do: not over HTTP/1."""
+    return not scope.get("http_version", "2").startswith("1")
+
+
 def _read_head(head: Head, headers: list[Header]) -> None:
     """Reads a call's headers.
 
