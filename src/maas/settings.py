@@ -137,11 +137,44 @@ class ImportSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Import what can carry code (Python backends, pickles) as well."""
 
 
+class GenerationSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Language models."""
+
+    threads: int = 0
+    """Threads of one model's engine; 0 for one for each core."""
+    kv_bytes: int = 0
+    """Memory of one model's KV cache; 0 for what its sequences can use, and at most a quarter of
+    what is free when it is loaded."""
+    sequences: int = 32
+    """Answers that one model writes at once; further ones wait."""
+    waiting: int = 256
+    """Answers that may wait for one model; past it calls are answered 429."""
+    batch_tokens: int = 512
+    """Tokens of prompts and answers that one step of an engine works on."""
+    max_tokens: int = 0
+    """Tokens of an answer where the caller sets no limit; 0 for what the context leaves."""
+    infer_tokens: int = 256
+    """The same for calls that have no way to set one, such as `/NAME/predict`."""
+    first_token_s: float = 600.0
+    """How long an answer may take to begin."""
+    token_s: float = 60.0
+    """How long it may take to go on, and a client to take what has been written."""
+    template_s: float = 2.0
+    """How long a chat template may take."""
+    template_bytes: int = 4 * MIB
+    """How long a text it may make."""
+    yielding: bool = True
+    """Engines of language models leave the processor to everything else that wants it, so that
+    small models beside them stay quick (Linux's SCHED_IDLE)."""
+
+
 class DefaultSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Models that `/predict` and `/classify` go to when the body names none."""
 
     predict: str = ""
     classify: str = ""
+    chat: str = ""
+    """The language model of chats that name none."""
 
 
 class UpstreamSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -173,6 +206,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     serving: ServingSettings = ServingSettings()
     publish: PublishSettings = PublishSettings()
     imports: ImportSettings = ImportSettings()
+    generation: GenerationSettings = GenerationSettings()
     defaults: DefaultSettings = DefaultSettings()
     upstream: UpstreamSettings = UpstreamSettings()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from maas.core.generation import GenerateRequest, GenerativeSpec
 from maas.core.identity import ServableId
 from maas.core.signature import Signature
 from maas.core.states import ServableState
@@ -67,12 +68,14 @@ class ModelView(Struct, frozen=True, gc=False):
         signatures: its signatures by name; `main_signature` says which is the main one.
         platform: who serves it, as Triton's `platform` (`onnxruntime_onnx`, `sklearn`).
         defaulted: the version followed from the model alone, not from a number or an alias.
+        generative: what is known of a language model; None for any other.
     """
 
     servable: ServableId
     signatures: dict[str, Signature]
     platform: str
     defaulted: bool
+    generative: GenerativeSpec | None = None
 
 
 class InferCall(Struct, frozen=True, gc=False):
@@ -101,6 +104,20 @@ class InferReply(Struct, frozen=True, gc=False):
     servable: ServableId
     signature: Signature
     outputs: Tensors
+
+
+class GenerateCall(Struct, frozen=True, gc=False):
+    """One call of a language model. `context.deadline` is that of the first token.
+
+    Args:
+        servable: the version, as `Engine.resolve` gave it.
+        request: what is asked.
+        context: who, until when, under which id.
+    """
+
+    servable: ServableId
+    request: GenerateRequest
+    context: CallContext
 
 
 class VersionStatus(Struct, frozen=True):

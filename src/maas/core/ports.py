@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 from msgspec import Struct
 
+from maas.core.errors import MaasError
+from maas.core.generation import Delta, GenerateRequest, GenerationCounts, GenerativeSpec
 from maas.core.identity import ModelRef
-from maas.core.messages import CallContext, InferCall, InferReply, ModelView
+from maas.core.messages import CallContext, GenerateCall, InferCall, InferReply, ModelView
 from maas.core.signature import Signature
 from maas.core.tensor import Tensors
 
@@ -22,12 +24,14 @@ class Artifact(Struct, frozen=True):
         entry: the file within it that the runtime opens.
         format: one of the runtime's `formats`.
         signatures: what publishing found and proved.
+        generative: what it found out about a language model; None for any other.
     """
 
     path: str
     entry: str
     format: str
     signatures: dict[str, Signature]
+    generative: GenerativeSpec | None = None
 
     @property
     def file(self) -> Path:
@@ -41,11 +45,38 @@ class Resources(Struct, frozen=True):
     memory_bytes: int
 
 
+class GenerationBounds(Struct, frozen=True):
+    """What one language model may take.
+
+    Args:
+        threads: of its engine.
+        kv_bytes: of its KV cache.
+        sequences: answers written at once; further ones wait.
+        waiting: answers that may wait; past it a call is refused.
+        batch_tokens: tokens of prompts and answers in one step.
+        max_tokens: of an answer where the caller sets no limit; 0 for what the context leaves.
+        template_s: how long a chat template may take, seconds.
+        template_bytes: how long a text it may make.
+        yielding: its threads leave the processor to whatever else wants it.
+    """
+
+    threads: int = 1
+    kv_bytes: int = 256 << 20
+    sequences: int = 32
+    waiting: int = 256
+    batch_tokens: int = 512
+    max_tokens: int = 0
+    template_s: float = 2.0
+    template_bytes: int = 4 << 20
+    yielding: bool = True
+
+
 class Device(Struct, frozen=True):
-    """Where to load: `cpu`, and how many threads one call may use."""
+    """Where to load: `cpu`, how many threads one call may use, a language model's bounds."""
 
     kind: str = "cpu"
     threads: int = 1
+    generation: GenerationBounds = GenerationBounds()
 
 
 class Servable(Protocol):
@@ -74,6 +105,48 @@ class Servable(Protocol):
         ...
 
 
+Deliver = Callable[[Sequence[tuple[int, Delta | MaasError]]], None]
+"""Takes what one step gave to calls, by the number of each call. Called from an engine's thread; a
+`MaasError` ends its call, and so does the delta that carries the usage."""
+
+
+@runtime_checkable
+class Generative(Protocol):
+    """A loaded language model. It batches inside, on a thread of its own.
+
+    Tokens are pushed, since a step gives one to many calls at once: all that goes to one `deliver`
+    in one step goes in one call of it.
+    """
+
+    def start(self, number: int, request: GenerateRequest, deliver: Deliver) -> None:
+        """Takes a call; returns at once. Called from any thread.
+
+        Args:
+            number: the call's, unique among those of this `deliver`.
+            request: what is asked. What is wrong with it is delivered as an error:
+                INVALID_ARGUMENT for a prompt that is too long or a template that fails,
+                RESOURCE_EXHAUSTED where too many wait.
+            deliver: where its deltas go.
+        """
+        ...
+
+    def cancel(self, number: int, deliver: Deliver) -> None:
+        """Nobody wants the rest of that call: its place is free after the step under way.
+
+        Nothing is delivered for it from then on (what is on its way may still come). Unknown
+        numbers are ignored: the call may have ended meanwhile.
+        """
+        ...
+
+    def counts(self) -> GenerationCounts:
+        """How busy it is."""
+        ...
+
+    def close(self) -> None:
+        """Ends its thread and gives memory back; called once."""
+        ...
+
+
 class Runtime(Protocol):
     """One framework. Its module imports the framework inside `load`, never at its own import.
 
@@ -91,7 +164,7 @@ class Runtime(Protocol):
         """An upper bound of what `load` will hold."""
         ...
 
-    def load(self, artifact: Artifact, device: Device) -> Servable:
+    def load(self, artifact: Artifact, device: Device) -> Servable | Generative:
         """Loads a version.
 
         Raises:
@@ -137,3 +210,25 @@ class Engine(Protocol):
             MaasError: DEADLINE_EXCEEDED, UNAVAILABLE, RESOURCE_EXHAUSTED, or the model's own.
         """
         ...
+
+    def generate(self, call: GenerateCall) -> AsyncGenerator[Delta]:
+        """Answers a call of a language model, as it is written. Close it to cancel the call.
+
+        Raises:
+            MaasError: as `infer`; also after deltas, where the model's process dies.
+        """
+        ...
+
+
+def load_servable(runtime: Runtime, artifact: Artifact, device: Device) -> Servable:
+    """Loads a version that is no language model.
+
+    Raises:
+        MaasError: the runtime's own.
+        TypeError: it is one.
+    """
+    loaded = runtime.load(artifact, device)
+    if isinstance(loaded, Generative):
+        loaded.close()
+        raise TypeError(f"{runtime.name} loads language models")
+    return loaded

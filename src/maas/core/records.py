@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from msgspec import Struct, field
 
+from maas.core.generation import GenerativeSpec
 from maas.core.signature import Signature
 from maas.core.states import ServableState
 
@@ -37,6 +38,10 @@ class PublishOptions(Struct, frozen=True, omit_defaults=True):
         engine: the runtime that is to serve it; empty for the fastest that agrees.
         version: the number it is to have, for a folder that is imported with its own; None for
             the next one.
+        quantize: of a language model's weights: `f16`, `q8_0` or `q4_0`; empty for the default.
+        context_tokens: a smaller context than a language model's own; 0 for its own.
+        served_names: further names by which bodies may ask for a language model.
+        drop_params: leave out what its engine cannot do and say so, instead of refusing.
     """
 
     alias: tuple[str, ...] = ()
@@ -48,6 +53,10 @@ class PublishOptions(Struct, frozen=True, omit_defaults=True):
     trust: bool = False
     engine: str = ""
     version: int | None = None
+    quantize: str = ""
+    context_tokens: int = 0
+    served_names: tuple[str, ...] = ()
+    drop_params: bool = False
 
 
 class EngineTiming(Struct, frozen=True):
@@ -113,6 +122,7 @@ class Report(Struct, frozen=True):
         trusted: whether it was published with `--trust`.
         sandbox: what bound the process that opened it, a sentence each; what was lacking, too.
         confined: whether it is served in the sandbox as well.
+        generative: what is known of a language model; None for any other.
     """
 
     format: str
@@ -132,6 +142,7 @@ class Report(Struct, frozen=True):
     trusted: bool = False
     sandbox: tuple[str, ...] = ()
     confined: bool = False
+    generative: GenerativeSpec | None = None
 
 
 class VersionRecord(Struct, frozen=True):

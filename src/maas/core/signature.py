@@ -29,14 +29,15 @@ class Signature(Struct, frozen=True, dict=True):
         batched: proven at publish: rows run together equal rows run apart. Then the first axis
             of every input and output is the batch axis.
         method: what a SavedModel says this signature is for. `classify` and `regress` take
-            serialised `tf.Example`s in their only input.
+            serialised `tf.Example`s in their only input. A language model's is `generate`: texts
+            in, and what it writes to each of them out.
     """
 
     name: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     batched: bool
-    method: Literal["predict", "classify", "regress"] = "predict"
+    method: Literal["predict", "classify", "regress", "generate"] = "predict"
 
     @cached_property
     def by_name(self) -> dict[str, TensorSpec]:

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from maas.core.errors import ErrorKind, MaasError
+from maas.core.generation import GenerativeSpec
 from maas.core.ports import Accelerated, Artifact, Runtime
 from maas.core.records import PublishOptions, Report
 from maas.publish.child_process import run_child
@@ -73,7 +74,9 @@ class Examination(Struct, frozen=True):
             folder: the artifact's.
         """
         runtime = self.runtimes[finding.engine]
-        artifact = Artifact(str(folder), finding.entry, finding.format, finding.signatures)
+        artifact = Artifact(
+            str(folder), finding.entry, finding.format, finding.signatures, finding.generative
+        )
         return Report(
             format=self.detected.format,
             engine=finding.engine,
@@ -92,6 +95,7 @@ class Examination(Struct, frozen=True):
             trusted=self.options.trust,
             sandbox=finding.sandbox,
             confined=runtime.confined,
+            generative=_named(finding.generative, self.options),
         )
 
     def _job(self, upload: Upload) -> Job:
@@ -117,6 +121,8 @@ class Examination(Struct, frozen=True):
             cpu_s=int(self.settings.inspect_s) + 1,
             # A lowered form may be larger than its source, a tree in text for one.
             file_bytes=16 * (size_of(kept.parent)) + 256 * MIB,
+            quantize=self.options.quantize,
+            context_tokens=self.options.context_tokens,
         )
 
     def _race(self, job: Job, finding: Finding) -> Finding:
@@ -173,6 +179,15 @@ def _unmeasured(runtime: Runtime) -> tuple[str, ...]:
     if not isinstance(runtime, Accelerated):
         return ()
     return (f"the memory that it takes of the device ({runtime.device}) is not measured",)
+
+
+def _named(spec: GenerativeSpec | None, options: PublishOptions) -> GenerativeSpec | None:
+    """What was found out about a language model, with what its publisher says."""
+    if spec is None:
+        return None
+    return msgspec.structs.replace(
+        spec, drop_params=options.drop_params, served_names=options.served_names
+    )
 
 
 def _joined(finding: Finding, raced: Raced) -> Finding:

@@ -9,6 +9,7 @@ from typing import BinaryIO
 import msgspec
 from msgspec import Struct
 
+from maas.core.generation import GenerativeSpec
 from maas.core.records import EngineTiming, Parity
 from maas.core.signature import Signature
 
@@ -39,6 +40,8 @@ class Job(Struct, frozen=True):
         engine: the runtime asked for, or empty.
         cpu_s: processor seconds it may use.
         file_bytes: the largest file it may write.
+        quantize: as the publisher asked, or empty.
+        context_tokens: as the publisher asked, or 0.
     """
 
     format: str
@@ -55,6 +58,8 @@ class Job(Struct, frozen=True):
     engine: str
     cpu_s: int
     file_bytes: int
+    quantize: str = ""
+    context_tokens: int = 0
 
 
 class Progress(Struct, frozen=True, tag="progress"):
@@ -79,6 +84,7 @@ class Finding(Struct, frozen=True, tag="finding"):
         format: of the artifact, one of the runtime's.
         entry: the file in the artifact folder that the runtime opens.
         sandbox: what bound the process that found it, a sentence each.
+        generative: what is known of a language model; None for any other.
     """
 
     engine: str
@@ -94,6 +100,7 @@ class Finding(Struct, frozen=True, tag="finding"):
     timings: tuple[EngineTiming, ...]
     warnings: tuple[str, ...]
     sandbox: tuple[str, ...] = ()
+    generative: GenerativeSpec | None = None
 
 
 class RaceJob(Struct, frozen=True):

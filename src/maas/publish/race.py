@@ -17,7 +17,7 @@ import numpy as np
 from msgspec import Struct
 
 from maas.core.errors import MaasError, invalid
-from maas.core.ports import Artifact, Device, Runtime, Servable
+from maas.core.ports import Artifact, Device, Runtime, Servable, load_servable
 from maas.core.records import EngineTiming
 from maas.core.signature import Signature, check_inputs
 from maas.core.tensor import Tensors
@@ -79,7 +79,7 @@ def race(job: RaceJob, runtimes: Callable[[str], Runtime], emit: Emit) -> Raced:
     loops = _scan(artifact)
     samples = _read(job, SAMPLES, artifact)
     device = Device(threads=job.threads)
-    servable = runtimes(ONNX).load(artifact, device)
+    servable = load_servable(runtimes(ONNX), artifact, device)
     cases, note, repeats = _prove_again(job, servable, samples)
     proven = {case.signature.name: case.signature for case in cases}
     artifact = msgspec.structs.replace(artifact, signatures=proven)
@@ -91,7 +91,8 @@ def race(job: RaceJob, runtimes: Callable[[str], Runtime], emit: Emit) -> Raced:
         reason = _unfit(loops, repeats, cases)
         if not reason:
             try:
-                timings.append(_try(engine, runtimes(engine).load(artifact, device), cases))
+                loaded = load_servable(runtimes(engine), artifact, device)
+                timings.append(_try(engine, loaded, cases))
             except MaasError as error:
                 reason = error.message
         if reason:

@@ -10,7 +10,7 @@ import numpy as np
 from msgspec import Struct
 
 from maas.core.errors import MaasError, invalid
-from maas.core.ports import Artifact, Device, Runtime, Servable
+from maas.core.ports import Artifact, Device, Runtime, Servable, load_servable
 from maas.core.records import EngineTiming, Parity
 from maas.core.signature import DEFAULT_SIGNATURE, Signature
 from maas.publish.batch import prove_batched, take
@@ -206,7 +206,7 @@ def _load(job: Job, native: Native, lowered: bool, signature: Signature) -> Serv
         _format(native, lowered),
         {DEFAULT_SIGNATURE: signature},
     )
-    return runtime.load(artifact, Device())
+    return load_servable(runtime, artifact, Device())
 
 
 def _entry(native: Native, lowered: bool) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from maas.core.generation import GenerativeSpec
 from maas.core.signature import Signature
 from maas.core.states import ServableState
 
@@ -35,6 +36,7 @@ class VersionPlan(Struct, frozen=True):
         signatures: by name.
         attempt: how often it has been given to a host; one that failed there is tried again when
             this is another number.
+        generative: what is known of a language model; None for any other.
     """
 
     state: ServableState
@@ -47,6 +49,7 @@ class VersionPlan(Struct, frozen=True):
     format: str
     signatures: dict[str, Signature]
     attempt: int = 0
+    generative: GenerativeSpec | None = None
 
 
 class ModelPlan(Struct, frozen=True):

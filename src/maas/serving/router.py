@@ -226,6 +226,7 @@ class Router:
             version.signatures,
             version.platform,
             ref.version is None and ref.alias is None,
+            version.generative,
         )
 
     def _model(self, name: str) -> ModelPlan:

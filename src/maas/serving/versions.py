@@ -75,6 +75,7 @@ class VersionEntry:
             self.format,
             self.record.signatures,
             self.attempt,
+            self.record.report.generative,
         )
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from maas.core.errors import ErrorKind, MaasError
-from maas.core.ports import Runtime, Servable
+from maas.core.ports import Runtime, Servable, load_servable
 from maas.runtimes.wording import one_sentence
 from maas.sandbox import denial
 from maas.serving.frames import MAX_TENSORS, pack_tensors, unpack_tensors
@@ -61,7 +61,7 @@ def _load(order: Load, runtime_for: Callable[[str], Runtime]) -> Servable:
     code = Path(order.artifact.path) / CODE
     if code.is_dir():
         sys.path.insert(0, str(code))
-    return runtime_for(order.runtime).load(order.artifact, order.device)
+    return load_servable(runtime_for(order.runtime), order.artifact, order.device)
 
 
 def _refusal(what: str, kind: ErrorKind, error: Exception) -> Refusal:

@@ -15,7 +15,7 @@ from functools import partial
 import numpy as np
 
 from maas.core.errors import ErrorKind, MaasError
-from maas.core.ports import Artifact, Device, Runtime, Servable
+from maas.core.ports import Artifact, Device, Runtime, Servable, load_servable
 from maas.core.signature import DEFAULT_SIGNATURE, Signature, check_inputs
 from maas.core.tensor import DType, Tensors
 
@@ -39,12 +39,12 @@ def check_runtime(
     """
     check_description(runtime, artifact)
     check_broken_artifact(runtime, artifact)
-    servable = runtime.load(artifact, device or Device())
+    servable = load_servable(runtime, artifact, device or Device())
     try:
         check_servable(servable, artifact.signatures, samples)
     finally:
         servable.close()
-    again = runtime.load(artifact, device or Device())
+    again = load_servable(runtime, artifact, device or Device())
     assert again.infer(DEFAULT_SIGNATURE, samples), "a second load after close must answer"
     again.close()
 

@@ -1,0 +1,1 @@
+"""Language models: what they share, and one engine a file."""
