@@ -26,6 +26,7 @@ from maas.runtimes.plugins import load_runtimes
 from maas.runtimes.upstream.runtime import UpstreamRuntime
 from maas.sandbox.tree import remove_tree
 from maas.serving.controlclient import ControlClient
+from maas.serving.generating import count_generations
 from maas.serving.hostsocket import HostSocket
 from maas.serving.loader import Loader
 from maas.serving.messages import Ack, Changed, Ending, Hello, Stats
@@ -78,6 +79,7 @@ def main() -> None:
         arguments.id,
         lambda name: runtimes()[name],
         settings.serving,
+        settings.generation,
         metrics,
         link.say,
         scratch,
@@ -89,6 +91,7 @@ def main() -> None:
         return  # what it was started for has been deleted meanwhile
 
     def recount() -> None:
+        count_generations(loader.generative(), metrics)
         link.say(Stats(collect(metrics)))
 
     follow = (loader.say_all, changes.put, recount)

@@ -1,7 +1,7 @@
 """An ingress process: the data plane. It holds no model and no engine.
 
 ```
-Envoy (pyvoy) or uvicorn ─▶ DataPlane ─▶ dialect ─▶ Gate ─▶ Meter ─▶ Router ─▶ HostReplica ─▶ host
+Envoy (pyvoy) or uvicorn ─▶ DataPlane ─▶ dialect ─▶ Texts ─▶ Gate ─▶ Meter ─▶ Router ─▶ HostReplica
                                                    keys ◀─ Follower ─▶ plan
 ```
 
@@ -28,6 +28,7 @@ from maas.serving.messages import Ack, FromProcess, Hello
 from maas.serving.plan import KEYS_FILE, read_plan
 from maas.serving.processes import end_with_parent, read_settings
 from maas.serving.router import Router
+from maas.serving.texts import Texts
 from maas.settings import Settings, needs_key
 from maas.telemetry.logs import configure_logging
 from maas.telemetry.metrics import Metrics
@@ -51,14 +52,19 @@ class Ingress:
         metrics = Metrics()
         limits = settings.limits
         self._router = Router(
-            settings.serving, limits.waiting_rows, limits.call_s, self._say, has_gone
+            settings.serving,
+            limits.waiting_rows,
+            limits.call_s,
+            self._say,
+            has_gone,
+            settings.generation,
         )
         self._authenticator = Authenticator(Keyring(0), needs_key(settings.server))
         self._follower = Follower(
             run / CONTROL_SOCKET, Hello("ingress", INGRESS_ID, os.getpid()), self._apply, metrics
         )
         self.plane = DataPlane(
-            engine=Gate(Meter(self._router, metrics)),
+            engine=Texts(Gate(Meter(self._router, metrics)), settings.generation.infer_tokens),
             router=self._router,
             authenticator=self._authenticator,
             settings=settings,

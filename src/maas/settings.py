@@ -90,6 +90,8 @@ class ServingSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Threads one call of an engine may use."""
     load_s: float = 300.0
     """How long a version may take to load before that counts as failure."""
+    unload_s: float = 120.0
+    """How long a version that is replaced may take to finish what it is writing."""
     grace_s: float = 10.0
     """A dedicated host this long past a call's deadline is killed."""
     segment_bytes: int = 256 * MIB

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import AsyncGenerator, Coroutine
 from typing import Any
 
 from maas.access.roles import Action, allows, check_allowed
+from maas.core.generation import Delta
 from maas.core.identity import ModelRef
-from maas.core.messages import CallContext, InferCall, InferReply, ModelView, Principal
+from maas.core.messages import (
+    CallContext,
+    GenerateCall,
+    InferCall,
+    InferReply,
+    ModelView,
+    Principal,
+)
 from maas.core.ports import Engine
 from maas.core.records import Role
 
@@ -41,6 +49,16 @@ class Gate:
         """
         self._check(call.context.principal)
         return self._engine.infer(call)
+
+    def generate(self, call: GenerateCall) -> AsyncGenerator[Delta]:
+        """Answers a call of a language model.
+
+        Raises:
+            MaasError: PERMISSION_DENIED at once if the caller's role may not call, else the
+                engine's own.
+        """
+        self._check(call.context.principal)
+        return self._engine.generate(call)
 
     def _check(self, principal: Principal) -> None:
         if principal.role not in self._callers:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 from msgspec import Struct
@@ -17,6 +17,12 @@ DEFAULT_SIGNATURE = "serving_default"
 
 A SavedModel whose signatures all have other names keeps them: `main_signature`.
 """
+
+
+GENERATE: Final = "generate"
+"""The method of a language model's only signature."""
+TEXT = "text"
+"""What its input and its output are called."""
 
 
 class Signature(Struct, frozen=True, dict=True):
@@ -76,6 +82,12 @@ class Signature(Struct, frozen=True, dict=True):
         if spec is None:
             raise invalid(f"there is no input {name!r}; {describe_inputs(self)}")
         return spec
+
+
+def text_signature() -> Signature:
+    """The one signature of a language model: BYTES [n] in, what it writes to each out."""
+    spec = TensorSpec(TEXT, DType.BYTES, (None,))
+    return Signature(DEFAULT_SIGNATURE, (spec,), (spec,), batched=False, method=GENERATE)
 
 
 def main_signature(signatures: Mapping[str, Signature]) -> Signature:

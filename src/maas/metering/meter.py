@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 
 from maas.core.errors import ErrorKind, MaasError
-from maas.core.messages import InferCall, InferReply
+from maas.core.generation import Delta, Usage
+from maas.core.messages import GenerateCall, InferCall, InferReply
 from maas.core.ports import Engine
 from maas.telemetry.metrics import Counter, Histogram, Metrics
 
@@ -65,6 +67,61 @@ class Meter:
         rows.count += call.rows
         seconds.observe(self._clock() - started)
         return reply
+
+    async def generate(self, call: GenerateCall) -> AsyncGenerator[Delta]:
+        """Answers a call of a language model and counts its tokens and the time between them.
+
+        A call that is closed before its end counts as cancelled, with the tokens it had.
+
+        Raises:
+            MaasError: the engine's own, counted under its kind.
+        """
+        servable = call.servable
+        version = (servable.name, str(servable.version))
+        labels = (*version, call.context.dialect)
+        between = self._metrics.histogram("maas_inter_token_seconds", labels)
+        written = self._metrics.counter("maas_generated_tokens_total", labels)
+        last: dict[int, float] = {}
+        started = self._clock()
+        outcome: str = ErrorKind.CANCELLED
+        try:
+            async with aclosing(self._engine.generate(call)) as deltas:
+                async for delta in deltas:
+                    now = self._clock()
+                    if delta.tokens:
+                        written.count += delta.tokens
+                        before = last.get(delta.index)
+                        if before is not None:
+                            gap = (now - before) / delta.tokens
+                            between.observe(gap, delta.tokens)
+                        elif not last:
+                            first = self._metrics.histogram("maas_first_token_seconds", labels)
+                            first.observe(now - started)
+                        last[delta.index] = now
+                    if delta.finish is not None:
+                        reason = (*version, delta.finish)
+                        self._metrics.counter("maas_finished_total", reason).add(1)
+                    if delta.usage is not None:
+                        outcome = OK
+                        self._used(labels, delta.usage)
+                    yield delta
+        except MaasError as error:
+            outcome = error.kind
+            raise
+        except (asyncio.CancelledError, GeneratorExit):
+            raise
+        except Exception:
+            outcome = ErrorKind.INTERNAL
+            raise
+        finally:
+            self._metrics.counter("maas_calls_total", (*labels, outcome)).add(1)
+            seconds = self._metrics.histogram("maas_generation_seconds", labels)
+            seconds.observe(self._clock() - started)
+
+    def _used(self, labels: tuple[str, ...], usage: Usage) -> None:
+        self._metrics.counter("maas_prompt_tokens_total", labels).add(usage.prompt_tokens)
+        cached = self._metrics.counter("maas_prompt_cached_tokens_total", labels)
+        cached.add(usage.cached_tokens)
 
     def _failed(self, call: InferCall, kind: ErrorKind, started: float) -> None:
         servable = call.servable

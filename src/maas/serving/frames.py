@@ -22,6 +22,7 @@ import numpy as np
 from msgspec import Struct
 
 from maas.core.errors import ErrorKind
+from maas.core.generation import Delta, GenerateRequest
 from maas.core.tensor import DType, Tensors
 
 PREFIX = struct.Struct("<II")
@@ -107,8 +108,31 @@ class ReplyFrame(Struct, frozen=True, array_like=True, tag="reply"):
     place: Place | None = None
 
 
+class GenerateFrame(Struct, frozen=True, array_like=True, tag="generate"):
+    """One call of a language model; what it writes comes back in `DeltasFrame`s."""
+
+    id: int
+    name: str
+    version: int
+    request: GenerateRequest
+
+
+class DeltasFrame(Struct, frozen=True, array_like=True, tag="deltas"):
+    """What one step of a language model gave to calls of one ingress.
+
+    Args:
+        deltas: each with the id of its `GenerateFrame`.
+        errors: calls that end here; the index is the frame's id.
+        unloaded: frames whose version the host does not hold: the sender should look again.
+    """
+
+    deltas: tuple[tuple[int, Delta], ...]
+    errors: tuple[CallError, ...] = ()
+    unloaded: tuple[int, ...] = ()
+
+
 class CancelFrame(Struct, frozen=True, array_like=True, tag="cancel"):
-    """Nobody waits for that call of that frame any more."""
+    """Nobody waits for that call of that frame any more; of a `GenerateFrame` the index is 0."""
 
     id: int
     index: int
@@ -139,7 +163,16 @@ class IdleFrame(Struct, frozen=True, array_like=True, tag="idle"):
     segments: tuple[int, ...]
 
 
-Header = InferFrame | ReplyFrame | CancelFrame | UnseenFrame | ReleaseFrame | IdleFrame
+Header = (
+    InferFrame
+    | ReplyFrame
+    | GenerateFrame
+    | DeltasFrame
+    | CancelFrame
+    | UnseenFrame
+    | ReleaseFrame
+    | IdleFrame
+)
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Header)
 
@@ -174,9 +207,11 @@ def encode_frame(header: Header, chunks: Sequence[bytes | memoryview] = ()) -> b
     """Puts a frame together.
 
     Raises:
-        ValueError: the tensors are longer than its prefix can say.
+        ValueError: the tensors are longer than its prefix can say, or the header than a host reads.
     """
     head = _encoder.encode(header)
+    if len(head) > MAX_HEADER:
+        raise ValueError(f"{len(head)} bytes; at most {MAX_HEADER} are sent")
     size = sum(map(len, chunks))
     if size > MAX_TENSORS:
         raise ValueError(f"{size} bytes of tensors; a frame carries at most {MAX_TENSORS}")

@@ -2,6 +2,7 @@
 
 ```
 ingress ─ frame ─▶ _Connection ─ Job ─▶ Batcher ─ the job's answer ─▶ frame, or segment and frame
+                        └─ request ─▶ Generative ─ a step's deltas ─▶ frame
 ```
 """
 
@@ -12,16 +13,20 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from maas.core.errors import ErrorKind
+from maas.core.errors import ErrorKind, MaasError
+from maas.core.generation import Delta
+from maas.core.ports import Generative
 from maas.serving.batcher import Batcher, Job
 from maas.serving.frames import (
     MAX_HEADER,
     PREFIX,
     CallError,
     CancelFrame,
+    DeltasFrame,
+    GenerateFrame,
     Header,
     IdleFrame,
     InferFrame,
@@ -36,7 +41,7 @@ from maas.serving.segments import Budget, Mappings, SegmentPool
 
 log = logging.getLogger("maas.host")
 
-Lookup = Callable[[str, int], Batcher | None]
+Lookup = Callable[[str, int], Batcher | Generative | None]
 
 
 class HostSocket:
@@ -44,7 +49,7 @@ class HostSocket:
 
     Args:
         path: the socket's path, at most 107 bytes; made 0600.
-        lookup: the batcher of a version, or None where it is not loaded.
+        lookup: the batcher of a version, or a language model; None where it is not loaded.
         segment_bytes: shared memory that may be held for outputs.
     """
 
@@ -75,6 +80,7 @@ class _Connection:
         self._lookup = lookup
         self._sending = threading.Lock()
         self._jobs: dict[int, Job] = {}
+        self._generating: dict[int, Generative] = {}
 
     def serve(self) -> None:
         """Reads frames until the ingress goes away or says something that is not a frame."""
@@ -90,6 +96,8 @@ class _Connection:
                     return
                 if isinstance(header, InferFrame):
                     self._infer(header, data)
+                elif isinstance(header, GenerateFrame):
+                    self._generate(header)
                 else:
                     self._note(header)
         except (OSError, ValueError) as error:
@@ -97,6 +105,8 @@ class _Connection:
         finally:
             for job in list(self._jobs.values()):
                 job.cancelled.update(range(len(job.frame.rows)))
+            for number, model in list(self._generating.items()):
+                model.cancel(number, self._deliver)
             self._pool.abandon()
             self._socket.close()
 
@@ -106,6 +116,9 @@ class _Connection:
             job = self._jobs.get(header.id)
             if job is not None:
                 job.cancelled.add(header.index)
+            model = self._generating.pop(header.id, None)
+            if model is not None:
+                model.cancel(header.id, self._deliver)
         elif isinstance(header, ReleaseFrame):
             if not header.seen:
                 self._pool.close()
@@ -119,7 +132,7 @@ class _Connection:
 
     def _infer(self, frame: InferFrame, data: bytes | memoryview) -> None:
         batcher = self._lookup(frame.name, frame.version)
-        if batcher is None:
+        if not isinstance(batcher, Batcher):
             self._send(encode_frame(ReplyFrame(frame.id, False, (), ())))
             return
         if frame.place is not None:
@@ -141,6 +154,28 @@ class _Connection:
         job = Job(frame, inputs, self._finish(frame.id), time.monotonic(), self._pool)
         self._jobs[frame.id] = job
         batcher.put(job)
+
+    def _generate(self, frame: GenerateFrame) -> None:
+        model = self._lookup(frame.name, frame.version)
+        if model is None or isinstance(model, Batcher):
+            self._send(encode_frame(DeltasFrame((), (), (frame.id,))))
+            return
+        self._generating[frame.id] = model
+        model.start(frame.id, frame.request, self._deliver)
+
+    def _deliver(self, items: Sequence[tuple[int, Delta | MaasError]]) -> None:
+        """Sends what a step gave to calls of this ingress."""
+        deltas: list[tuple[int, Delta]] = []
+        errors: list[CallError] = []
+        for number, item in items:
+            if isinstance(item, MaasError):
+                errors.append(CallError(number, item.kind, item.message))
+                self._generating.pop(number, None)
+            else:
+                deltas.append((number, item))
+                if item.usage is not None:
+                    self._generating.pop(number, None)
+        self._send(encode_frame(DeltasFrame(tuple(deltas), tuple(errors))))
 
     def _finish(self, frame_id: int) -> Callable[[bytes], None]:
         def send(data: bytes) -> None:

@@ -43,7 +43,7 @@ TICK_S = 0.5
 WANTED = 4
 """Versions of one model that stay loaded only because callers have asked for them by number."""
 UNLOAD_S = 30.0
-"""How long a dedicated host may take to answer its last calls before it is stopped anyway."""
+"""How much longer than for its last answers a dedicated host may take before it is stopped."""
 LOSSES = 2
 """Crashes of the shared host with a version's calls in flight before it gets a host of its own."""
 
@@ -382,7 +382,7 @@ class Manager:
         now = self._clock()
         for host in list(self.hosts.values()):
             if host.running and not host.holds:
-                if host.dedicated and self._roster.empty(host, UNLOAD_S):
+                if host.dedicated and self._roster.empty(host, self._settings.unload_s + UNLOAD_S):
                     await fleet.stop(host.id)
             elif not host.running and host.holds and (host.restart_at or 0) <= now:
                 host.running = True

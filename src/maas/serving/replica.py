@@ -16,10 +16,11 @@ from typing import cast
 import numpy as np
 
 from maas.core.errors import ErrorKind, MaasError
-from maas.core.messages import InferCall, InferReply
+from maas.core.messages import GenerateCall, InferCall, InferReply
 from maas.serving.frames import (
     PREFIX,
     CancelFrame,
+    DeltasFrame,
     IdleFrame,
     InferFrame,
     ReplyFrame,
@@ -32,6 +33,7 @@ from maas.serving.frames import (
 from maas.serving.lane import Flight, Lane, Waiting
 from maas.serving.segments import SHARED_FROM, Budget
 from maas.serving.sharing import Sharing
+from maas.serving.streams import ReplicaLostError, Stream, Streams
 from maas.settings import ServingSettings
 
 SWEEP_S = 0.02
@@ -42,10 +44,6 @@ MOST_ASKED = 16
 
 HasGone = Callable[[object], Awaitable[bool]]
 """Waits for news of a `CallContext.caller`: whether it has gone."""
-
-
-class ReplicaLostError(Exception):
-    """The host went away, or does not hold the version, before it answered."""
 
 
 class HostReplica(asyncio.Protocol):
@@ -95,6 +93,7 @@ class HostReplica(asyncio.Protocol):
         # uvloop's transports are not subclasses of asyncio's.
         self._transport = cast("asyncio.WriteTransport", transport)
         self._sharing.connect(self._transport)
+        self.streams = Streams(self._transport.write)
         self.connected = True
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -106,6 +105,7 @@ class HostReplica(asyncio.Protocol):
             for flight in self._flights.values()
             for call in flight.calls
         }
+        in_flight |= self.streams.lose()
         waiting = [call for flight in self._flights.values() for call in flight.calls]
         waiting += [call for lane in self._lanes.values() for call in lane.waiting]
         self._flights.clear()
@@ -117,7 +117,7 @@ class HostReplica(asyncio.Protocol):
 
     def close_when_idle(self) -> None:
         """Closes once no call waits for an answer here."""
-        if self._busy:
+        if self._busy or self.streams:
             self._loop.call_later(SWEEP_S, self.close_when_idle)
         elif self.connected:
             self._transport.close()
@@ -133,6 +133,15 @@ class HostReplica(asyncio.Protocol):
             for key, lane in self._lanes.items()
             if key[:2] == (name, version)
         )
+
+    def generate(self, call: GenerateCall) -> Stream:
+        """Sends a call of a language model; close the stream that it gives.
+
+        Raises:
+            MaasError: TOO_LARGE.
+        """
+        self._next += 1
+        return self.streams.open(self._next, call)
 
     def infer(self, call: InferCall) -> asyncio.Future[InferReply]:
         """Queues a call; it leaves with its neighbours at the end of this loop tick.
@@ -238,6 +247,8 @@ class HostReplica(asyncio.Protocol):
             header = decode_header(bytes(buffer[at + PREFIX.size : body]))
             if type(header) is ReplyFrame:
                 self._answer(header, bytes(buffer[body : body + size]))
+            elif type(header) is DeltasFrame:
+                self.streams.take(header)
             elif isinstance(header, UnseenFrame):
                 self._sharing.refuse(header.id)
                 self._lose(header.id)

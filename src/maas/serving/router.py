@@ -8,17 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 
 from maas.core.errors import ErrorKind, MaasError, not_found
+from maas.core.generation import Delta
 from maas.core.identity import ModelRef, ServableId
-from maas.core.messages import CallContext, InferCall, InferReply, ModelView, VersionStatus
+from maas.core.messages import (
+    CallContext,
+    GenerateCall,
+    InferCall,
+    InferReply,
+    ModelView,
+    VersionStatus,
+)
 from maas.core.states import ServableState
+from maas.serving.answering import answer
 from maas.serving.messages import FromProcess, Lost, Overdue, Want
 from maas.serving.plan import EMPTY, HostPlan, ModelPlan, Plan
-from maas.serving.replica import HasGone, HostReplica, ReplicaLostError
+from maas.serving.replica import HasGone, HostReplica
 from maas.serving.segments import Budget
-from maas.settings import ServingSettings
+from maas.serving.streams import ReplicaLostError
+from maas.settings import GenerationSettings, ServingSettings
 
 RECONNECT_S = 0.02
 FINISH_TICKS = 25
@@ -34,6 +44,7 @@ class Router:
         call_s: how long a host may take for a call, whatever less its caller asks for.
         say: tells control.
         has_gone: says whether a caller has; None where that cannot be known.
+        generation: how long language models may take.
     """
 
     def __init__(
@@ -43,8 +54,10 @@ class Router:
         call_s: float,
         say: Callable[[FromProcess], None],
         has_gone: HasGone | None = None,
+        generation: GenerationSettings | None = None,
     ):
         self._settings = settings
+        self._generation = generation or GenerationSettings()
         self._budget = Budget(settings.segment_bytes)
         self._has_gone = has_gone
         self._waiting_rows = waiting_rows
@@ -261,7 +274,7 @@ class Router:
         while True:
             replica = self._known.get(call.servable)
             if replica is None or not replica.connected:
-                replica = await self._find(call)
+                replica = await self.find(call)
             try:
                 return await replica.infer(call)
             except ReplicaLostError:
@@ -269,13 +282,30 @@ class Router:
                 if not replica.connected:
                     died.add(replica.life)
                 if len(died) > 1:
-                    raise self._deadly(call) from None
+                    raise self.deadly(call) from None
                 # Either the host is gone or it lacks the version: the plan is about to change.
                 await asyncio.sleep(RECONNECT_S if replica.connected else 0)
                 if call.context.deadline <= time.monotonic():
                     raise self._too_late(call) from None
 
-    def _deadly(self, call: InferCall) -> MaasError:
+    def generate(self, call: GenerateCall) -> AsyncGenerator[Delta]:
+        """Answers a call of a language model; close it to cancel the call.
+
+        Raises:
+            MaasError: as `infer`.
+        """
+        return answer(self, call, self._generation, self._has_gone)
+
+    def forget(self, servable: ServableId) -> None:
+        """The host that was found for a version is none: the next call looks anew."""
+        self._known.pop(servable, None)
+
+    def hangs(self, replica: HostReplica, servable: ServableId) -> None:
+        """Tells control that a host does not answer."""
+        self._on_overdue(replica, servable.name, servable.version)
+
+    def deadly(self, call: InferCall | GenerateCall) -> MaasError:
+        """The error of a call under which its host died twice."""
         said = self._reasons.get(call.servable)
         return MaasError(
             ErrorKind.UNAVAILABLE,
@@ -284,8 +314,12 @@ class Router:
             retry_after_s=1.0,
         )
 
-    async def _find(self, call: InferCall) -> HostReplica:
-        """The replica of a version, once there is one; the next call finds it at once."""
+    async def find(self, call: InferCall | GenerateCall) -> HostReplica:
+        """The replica of a version, once there is one; the next call finds it at once.
+
+        Raises:
+            MaasError: NOT_FOUND, UNAVAILABLE, DEADLINE_EXCEEDED.
+        """
         replica = self._replica_of(call.servable)
         if replica is None:
             replica = await self._wait_for(call)
@@ -299,7 +333,7 @@ class Router:
             return None
         return self._replicas.get(version.host)
 
-    async def _wait_for(self, call: InferCall) -> HostReplica:
+    async def _wait_for(self, call: InferCall | GenerateCall) -> HostReplica:
         servable = call.servable
         wanted = False
         while True:
@@ -327,7 +361,7 @@ class Router:
             except TimeoutError:
                 wanted = False
 
-    def _too_late(self, call: InferCall) -> MaasError:
+    def _too_late(self, call: InferCall | GenerateCall) -> MaasError:
         model = self._plan.models.get(call.servable.name)
         version = None if model is None else model.versions.get(call.servable.version)
         state = "" if version is None else f" (it is {version.state})"

@@ -17,8 +17,8 @@ from prometheus_client.core import (
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from maas.telemetry.metrics import BUCKETS_S
-from maas.telemetry.series import Series
+from maas.telemetry.series import Series, cumulative
+from maas.telemetry.vllm import vllm
 
 COUNTERS = {
     "maas_calls_total": ("Predictions answered", ("model", "version", "dialect", "outcome")),
@@ -26,6 +26,23 @@ COUNTERS = {
     "maas_http_requests_total": ("Requests to the data plane", ("dialect", "verb", "code")),
     "maas_batches_total": ("Batches run", ("model", "version")),
     "maas_batch_rows_total": ("Rows run in batches", ("model", "version")),
+    "maas_prompt_tokens_total": ("Tokens of prompts", ("model", "version", "dialect")),
+    "maas_prompt_cached_tokens_total": (
+        "Tokens of prompts that were known from earlier calls",
+        ("model", "version", "dialect"),
+    ),
+    "maas_generated_tokens_total": ("Tokens written", ("model", "version", "dialect")),
+    "maas_finished_total": (
+        "Answers of language models, by why they ended",
+        ("model", "version", "reason"),
+    ),
+    "maas_prefix_tokens_total": ("Tokens looked up in the prefix cache", ("model", "version")),
+    "maas_prefix_hit_tokens_total": ("Tokens found in the prefix cache", ("model", "version")),
+}
+GAUGES = {
+    "maas_generations_running": ("Answers being written", ("model", "version")),
+    "maas_generations_waiting": ("Answers that wait for a place", ("model", "version")),
+    "maas_kv_cache_used_ratio": ("Part of the KV cache in use", ("model", "version")),
 }
 HISTOGRAMS = {
     "maas_call_seconds": (
@@ -34,6 +51,18 @@ HISTOGRAMS = {
     ),
     "maas_call_failed_seconds": (
         "Time of a prediction that failed",
+        ("model", "version", "dialect"),
+    ),
+    "maas_first_token_seconds": (
+        "Time from a call to its first token",
+        ("model", "version", "dialect"),
+    ),
+    "maas_generation_seconds": (
+        "Time of a whole answer of a language model",
+        ("model", "version", "dialect"),
+    ),
+    "maas_inter_token_seconds": (
+        "Time between a call's deltas, for each token of the later one",
         ("model", "version", "dialect"),
     ),
     "maas_infer_seconds": ("Time of one run of the engine", ("model", "version")),
@@ -53,15 +82,18 @@ class Merged:
         """Takes a process's newest counts; less than before means that it is a new process."""
         now = {(one.name, one.labels): one.count for one in series}
         if any(
-            now.get((old.name, old.labels), 0.0) < old.count for old in self._last.get(process, ())
+            now.get((old.name, old.labels), 0.0) < old.count
+            for old in self._last.get(process, ())
+            if not old.gauge
         ):
             self.ended(process)
         self._last[process] = series
 
     def ended(self, process: str) -> None:
-        """A process has ended: its counts stay."""
+        """A process has ended: its counts stay, its gauges go."""
         for one in self._last.pop(process, ()):
-            _add(self._ended, one)
+            if not one.gauge:
+                _add(self._ended, one)
 
     def series(self) -> Mapping[_Key, Series]:
         """Everything added up."""
@@ -79,7 +111,9 @@ def _add(total: dict[_Key, Series], one: Series) -> None:
         total[key] = one
         return
     buckets = tuple(a + b for a, b in zip(old.buckets, one.buckets, strict=True))
-    total[key] = Series(one.name, one.labels, old.count + one.count, old.total + one.total, buckets)
+    total[key] = Series(
+        one.name, one.labels, old.count + one.count, old.total + one.total, buckets, one.gauge
+    )
 
 
 class Gauge:
@@ -114,9 +148,15 @@ class _Snapshot(Collector):
         for name, (text, labels) in HISTOGRAMS.items():
             histogram = HistogramMetricFamily(name, text, labels=labels)
             for one in self._named(name):
-                histogram.add_metric(one.labels, _cumulative(one.buckets), one.total)
+                histogram.add_metric(one.labels, cumulative(one.buckets), one.total)
             yield histogram
+        for name, (text, labels) in GAUGES.items():
+            now = GaugeMetricFamily(name, text, labels=labels)
+            for one in self._named(name):
+                now.add_metric(one.labels, one.count)
+            yield now
         yield from self._triton()
+        yield from vllm(self._named)
         for gauge in self._gauges:
             found = GaugeMetricFamily(gauge.name, gauge.help, labels=gauge.labels)
             for values, value in gauge.samples:
@@ -160,15 +200,6 @@ def _triton(name: str, text: str, sums: Mapping[tuple[str, ...], float]) -> Metr
     for (model, version), value in sums.items():
         family.add_sample(name, {"model": model, "version": version}, value)
     return family
-
-
-def _cumulative(buckets: tuple[int, ...]) -> list[tuple[str, float]]:
-    total = 0
-    pairs = []
-    for bound, count in zip((*map(str, BUCKETS_S), "+Inf"), buckets, strict=True):
-        total += count
-        pairs.append((bound, float(total)))
-    return pairs
 
 
 def render(series: Mapping[_Key, Series], gauges: Iterable[Gauge]) -> bytes:

@@ -37,10 +37,19 @@ class Histogram:
         self.buckets = [0] * (len(BUCKETS_S) + 1)
         self.total = 0.0
 
-    def observe(self, seconds: float) -> None:
-        """Counts one observation."""
-        self.buckets[bisect_left(BUCKETS_S, seconds)] += 1
-        self.total += seconds
+    def observe(self, seconds: float, times: int = 1) -> None:
+        """Counts an observation, or so many of the same."""
+        self.buckets[bisect_left(BUCKETS_S, seconds)] += times
+        self.total += seconds * times
+
+
+class Gauge:
+    """A number as it is now. One thread writes it."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value = 0.0
 
 
 class Metrics:
@@ -49,6 +58,7 @@ class Metrics:
     def __init__(self) -> None:
         self.counters: dict[tuple[str, tuple[str, ...]], Counter] = {}
         self.histograms: dict[tuple[str, tuple[str, ...]], Histogram] = {}
+        self.gauges: dict[tuple[str, tuple[str, ...]], Gauge] = {}
 
     def counter(self, name: str, labels: tuple[str, ...]) -> Counter:
         """The counter of that name and those label values, made when first asked for."""
@@ -56,6 +66,14 @@ class Metrics:
         found = self.counters.get(key)
         if found is None:
             found = self.counters[key] = Counter()
+        return found
+
+    def gauge(self, name: str, labels: tuple[str, ...]) -> Gauge:
+        """The gauge of that name and those label values, made when first asked for."""
+        key = (name, labels)
+        found = self.gauges.get(key)
+        if found is None:
+            found = self.gauges[key] = Gauge()
         return found
 
     def histogram(self, name: str, labels: tuple[str, ...]) -> Histogram:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from maas.telemetry.metrics import Metrics
+from maas.telemetry.metrics import BUCKETS_S, Metrics
 
 
 class Series(Struct, frozen=True, array_like=True):
@@ -16,6 +16,7 @@ class Series(Struct, frozen=True, array_like=True):
         count: observations.
         total: their sum.
         buckets: counts per histogram bucket (not cumulative); empty for a counter.
+        gauge: it is a number as it is now, in `count`, and goes with its process.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Series(Struct, frozen=True, array_like=True):
     count: float
     total: float = 0.0
     buckets: tuple[int, ...] = ()
+    gauge: bool = False
 
 
 def collect(metrics: Metrics) -> tuple[Series, ...]:
@@ -33,7 +35,21 @@ def collect(metrics: Metrics) -> tuple[Series, ...]:
             for (name, labels), counter in list(metrics.counters.items())
         ),
         *(
+            Series(name, labels, gauge.value, gauge=True)
+            for (name, labels), gauge in list(metrics.gauges.items())
+        ),
+        *(
             Series(name, labels, sum(found.buckets), found.total, tuple(found.buckets))
             for (name, labels), found in list(metrics.histograms.items())
         ),
     )
+
+
+def cumulative(buckets: tuple[int, ...]) -> list[tuple[str, float]]:
+    """A histogram's buckets as Prometheus has them: upper bound, observations up to it."""
+    total = 0
+    pairs = []
+    for bound, count in zip((*map(str, BUCKETS_S), "+Inf"), buckets, strict=True):
+        total += count
+        pairs.append((bound, float(total)))
+    return pairs

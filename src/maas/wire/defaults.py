@@ -20,6 +20,7 @@ def default_model(
     configured: str,
     *,
     texts: bool | None = None,
+    writes: bool | None = None,
     how: str = 'with "model" in the body',
 ) -> ModelRef:
     """The model that the settings name, else the only one that can be meant.
@@ -29,6 +30,8 @@ def default_model(
         configured: of `[defaults]`, for this kind of call; empty where it names none.
         texts: whether the call holds texts, so that a model of texts is meant; None where that is
             not known, so that any model may be.
+        writes: True where a language model is meant, if there is one; False where none is; None
+            where that is not known.
         how: a caller can name one, for the error.
 
     Raises:
@@ -36,12 +39,15 @@ def default_model(
     """
     if configured:
         return parse_ref(configured)
-    candidates = [
-        name
+    possible = {
+        name: model.versions[model.default].generative is not None
         for name, model in sorted(server.router.plan.models.items())
         if model.default is not None
         and texts in (None, _takes_texts(model.versions[model.default].signatures))
-    ]
+    }
+    if writes and not any(possible.values()):
+        writes = None
+    candidates = [name for name, written in possible.items() if writes in (None, written)]
     if len(candidates) == 1:
         return ModelRef(candidates[0])
     kind = "" if texts is None else "texts" if texts else "numbers"

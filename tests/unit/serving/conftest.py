@@ -31,6 +31,7 @@ load_beside("maas_test_ground", "ground.py")
 load_beside("maas_test_controls", "controls.py")
 load_beside("maas_test_crossing", "crossing.py")
 load_beside("maas_test_scripted", "scripted.py")
+load_beside("maas_test_parrot", "parrot.py")
 
 from maas_test_controls import Control  # noqa: E402 - it is known from here on
 from maas_test_crossing import Host, until  # noqa: E402

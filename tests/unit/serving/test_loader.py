@@ -1,19 +1,22 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
 
+import maas_test_parrot
 import numpy as np
 import pytest
 from maas_test_models import BATCHED, HOLD, SIGNATURES, WHOLE, NumpyRuntime
 from maas_test_scripted import installed
 
-from maas.core.errors import ErrorKind
-from maas.core.signature import Signature, check_inputs
+from maas.core.errors import ErrorKind, MaasError
+from maas.core.generation import Delta, GenerateRequest, Sampling, TextPrompt
+from maas.core.signature import Signature, check_inputs, text_signature
 from maas.core.states import ServableState
 from maas.core.tensor import DType, TensorSpec
 from maas.serving.batcher import Job
@@ -23,7 +26,7 @@ from maas.serving.messages import Failed, FromProcess, Ready, Unloaded
 from maas.serving.plan import SCHEMA, HostPlan, ModelPlan, Plan, VersionPlan
 from maas.serving.segments import Budget, SegmentPool
 from maas.serving.warmup import sample_inputs
-from maas.settings import ServingSettings
+from maas.settings import GenerationSettings, ServingSettings
 from maas.telemetry.metrics import Metrics
 
 
@@ -33,7 +36,7 @@ class Host:
     def __init__(
         self,
         folder: Path,
-        runtime: NumpyRuntime | None = None,
+        runtime: NumpyRuntime | maas_test_parrot.ParrotRuntime | None = None,
         settings: ServingSettings = ServingSettings(threads=3),  # noqa: B008 - it is frozen
     ):
         self.folder = folder
@@ -44,6 +47,7 @@ class Host:
             "host-1",
             {"numpy": self.runtime, "script": self.runtime}.__getitem__,
             settings,
+            GenerationSettings(),
             Metrics(),
             self.said.append,
             folder / "scratch",
@@ -304,3 +308,30 @@ def test_the_bounds_are_the_settings(confined: Host) -> None:
     )
     assert isinstance(failed, Failed)
     assert "took more than 100 MiB" in failed.reason
+
+
+def test_a_language_model_is_loaded_and_lets_its_answers_end(tmp_path: Path) -> None:
+    host = Host(tmp_path, maas_test_parrot.ParrotRuntime(), ServingSettings(unload_s=20))
+    signature = text_signature()
+    [ready] = host.follow({signature.name: signature}, m="ok")
+    assert isinstance(ready, Ready)
+    [(name, version, model)] = host.loader.generative()
+    assert (name, version, host.loader.lookup("m", 1)) == ("m", 1, model)
+    over = threading.Event()
+
+    def deliver(items: Sequence[tuple[int, Delta | MaasError]]) -> None:
+        if any(isinstance(item, Delta) and item.usage is not None for _, item in items):
+            over.set()
+
+    prompt = TextPrompt(" ".join(["word"] * 100))
+    model.start(7, GenerateRequest(prompt, Sampling()), deliver)
+    assert isinstance(host.follow()[-1], Unloaded)
+    assert over.is_set()
+    assert host.loader.generative() == []
+
+
+def test_a_language_model_that_does_not_load_says_why(tmp_path: Path) -> None:
+    host = Host(tmp_path, maas_test_parrot.ParrotRuntime())
+    [failed] = host.follow(m="mute")
+    assert isinstance(failed, Failed)
+    assert failed.reason == "it does not speak"

@@ -211,3 +211,69 @@ def test_a_counter_never_goes_back(history: list[tuple[str, dict[str, int] | str
         now = {name: series.count for (name, _), series in merged.series().items()}
         assert all(now.get(name, 0) >= before for name, before in seen.items())
         seen = now
+
+
+def language() -> Metrics:
+    metrics = Metrics()
+    for dialect, tokens in (("openai", 7), ("oip", 3)):
+        labels = (*IRIS, dialect)
+        metrics.counter("maas_generated_tokens_total", labels).add(tokens)
+        metrics.counter("maas_prompt_tokens_total", labels).add(2 * tokens)
+        metrics.histogram("maas_first_token_seconds", labels).observe(0.2)
+        metrics.histogram("maas_inter_token_seconds", labels).observe(0.01, tokens - 1)
+        metrics.histogram("maas_generation_seconds", labels).observe(0.3)
+    metrics.counter("maas_finished_total", (*IRIS, "stop")).add(2)
+    metrics.counter("maas_prefix_tokens_total", IRIS).add(20)
+    metrics.counter("maas_prefix_hit_tokens_total", IRIS).add(5)
+    metrics.gauge("maas_generations_running", IRIS).value = 4
+    metrics.gauge("maas_generations_waiting", IRIS).value = 1
+    metrics.gauge("maas_kv_cache_used_ratio", IRIS).value = 0.5
+    return metrics
+
+
+def test_language_models_are_shown_under_vllms_names_as_well() -> None:
+    found = parsed(language())
+    assert values(found["maas_generated_tokens"]) == {
+        (*IRIS, "openai"): 7,
+        (*IRIS, "oip"): 3,
+    }
+    ours = {name: family for name, family in found.items() if name.startswith("vllm:")}
+    plain = {
+        sample.name: sample.value
+        for family in ours.values()
+        for sample in family.samples
+        if "le" not in sample.labels
+    }
+    assert plain == {
+        "vllm:num_requests_running": 4,
+        "vllm:num_requests_waiting": 1,
+        "vllm:kv_cache_usage_perc": 0.5,
+        "vllm:prompt_tokens_total": 20,
+        "vllm:generation_tokens_total": 10,
+        "vllm:prefix_cache_queries_total": 20,
+        "vllm:prefix_cache_hits_total": 5,
+        "vllm:request_success_total": 2,
+        "vllm:time_to_first_token_seconds_count": 2,
+        "vllm:time_to_first_token_seconds_sum": 0.4,
+        "vllm:inter_token_latency_seconds_count": 8,
+        "vllm:inter_token_latency_seconds_sum": pytest.approx(0.08),
+        "vllm:e2e_request_latency_seconds_count": 2,
+        "vllm:e2e_request_latency_seconds_sum": 0.6,
+    }
+    for family in ours.values():
+        for sample in family.samples:
+            assert sample.labels["model_name"] == "iris"
+            assert sample.labels["version"] == "3"
+
+
+def test_a_gauge_may_fall_and_goes_with_its_process() -> None:
+    merged, metrics = Merged(), language()
+    merged.update("host-1", collect(metrics))
+    metrics.gauge("maas_generations_running", IRIS).value = 1
+    merged.update("host-1", collect(metrics))
+    key = ("maas_generations_running", IRIS)
+    assert merged.series()[key].count == 1
+    assert merged.series()["maas_finished_total", (*IRIS, "stop")].count == 2
+    merged.ended("host-1")
+    assert key not in merged.series()
+    assert merged.series()["maas_finished_total", (*IRIS, "stop")].count == 2

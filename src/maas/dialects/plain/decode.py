@@ -23,11 +23,13 @@ class PlainDocument(Struct, frozen=True):
         document: the body.
         model: what its `model` says, where it is a string.
         texts: whether it asks through `input_text` or `text`.
+        writes: whether it asks through `input_text`, as language models are asked.
     """
 
     document: Document
     model: str | None
     texts: bool
+    writes: bool
 
 
 class PlainRequest(Struct, frozen=True):
@@ -59,6 +61,7 @@ def parse(body: bytes) -> PlainDocument:
         document,
         model if isinstance(model, str) else None,
         "text" in root or "input_text" in root,
+        "input_text" in root,
     )
 
 

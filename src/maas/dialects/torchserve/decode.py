@@ -79,7 +79,7 @@ def _read_json(body: bytes, signature: Signature) -> Prediction:
         rows = python_list(document, value, "the list")
         inputs = read_table(records_table(rows, "the list"), signature)
         return Prediction(inputs, check_inputs(signature, inputs), unbatch=False)
-    request = decode(PlainDocument(document, None, texts=False), signature)
+    request = decode(PlainDocument(document, None, texts=False, writes=False), signature)
     return Prediction(request.inputs, request.rows, request.unbatch)
 
 

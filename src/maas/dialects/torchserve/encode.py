@@ -19,6 +19,7 @@ ERROR_TYPES: Mapping[ErrorKind, str] = MappingProxyType(
     {
         ErrorKind.INVALID_ARGUMENT: "BadRequestException",
         ErrorKind.FAILED_PRECONDITION: "BadRequestException",
+        ErrorKind.CONTEXT_EXCEEDED: "BadRequestException",
         ErrorKind.UNAUTHENTICATED: "InvalidKeyException",
         ErrorKind.PERMISSION_DENIED: "InvalidKeyException",
         ErrorKind.NOT_FOUND: "ModelNotFoundException",

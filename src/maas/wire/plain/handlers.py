@@ -88,7 +88,12 @@ def _chosen(exchange: Exchange, document: PlainDocument, classify: bool) -> Mode
         return parse_ref(document.model)
     defaults = exchange.server.settings.defaults
     default = defaults.classify if classify else defaults.predict
-    return default_model(exchange.server, default, texts=document.texts)
+    return default_model(
+        exchange.server,
+        default,
+        texts=document.texts,
+        writes=False if classify else document.writes or None,
+    )
 
 
 def error_body(error: MaasError, request_id: str) -> bytes:
