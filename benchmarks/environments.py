@@ -157,3 +157,9 @@ MAAS_FRAMEWORKS = Environment(
     fresh=True,
     shown=("maas-server", "onnxruntime", "openvino", "scikit-learn", "tensorflow-cpu", "keras"),
 )
+MAAS_LLM = Environment(
+    name="maas-llm",
+    requirements=(f"{ROOT}[llm]",),
+    fresh=True,
+    shown=("maas-server", "openvino", "openvino-genai", "xllamacpp", "onnxruntime"),
+)

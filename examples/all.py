@@ -12,7 +12,7 @@ from pathlib import Path
 
 from maas import Client
 
-SMALL = {"iris": "iris", "digits": "digits", "chinese": "topics"}
+SMALL = {"iris": "iris", "digits": "digits", "chinese": "topics", "assistant": "assistant"}
 """Script → the model it publishes."""
 LARGE = {"keras_classifier": "clf", "image": "my_model"}
 

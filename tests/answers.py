@@ -42,7 +42,22 @@ def bare_error(answer: requests.Response, status: int) -> str:
     return check_sentence(body["error"])
 
 
+OPENAI = ("/v1/chat/", "/v1/completions", "/v1/embeddings", "/v1/responses")
+
+
+def openai_error(answer: requests.Response, status: int) -> str:
+    """Checks an error of OpenAI's API; gives its sentence."""
+    assert answer.status_code == status, answer.text[:500]
+    assert answer.headers["content-type"] == "application/json"
+    body = answer.json()
+    assert set(body) == {"error"}
+    assert set(body["error"]) == {"message", "type", "param", "code"}
+    return check_sentence(body["error"]["message"])
+
+
 def error(path: str, answer: requests.Response, status: int) -> str:
     """Checks an error in the shape that a path's dialect has."""
+    if path.startswith(OPENAI):
+        return openai_error(answer, status)
     bare = path == "/v2" or path.startswith(("/v2/", "/v1/models/"))
     return (bare_error if bare else plain_error)(answer, status)

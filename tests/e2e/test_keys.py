@@ -29,6 +29,11 @@ DATA_PLANE = [
     ("POST", "/v1/models/iris:predict"),
     ("POST", "/v1/models/iris/versions/1:predict"),
     ("POST", "/v1/models/iris/labels/prod:predict"),
+    ("POST", "/v2/models/iris/generate"),
+    ("POST", "/v2/models/iris/versions/1/generate_stream"),
+    ("POST", "/v1/chat/completions"),
+    ("POST", "/v1/completions"),
+    ("GET", "/v1/models"),
     ("GET", "/metrics"),
 ]
 PROBES = ["/", "/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready"]

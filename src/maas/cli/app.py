@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from maas.cli import bench, doctor, keys, models, predict, processes, publish, serve, show
+from maas.cli import bench, chat, doctor, keys, models, predict, processes, publish, serve, show
 from maas.cli.output import ExitCode, exit_code, make_streams_safe, print_error, silence_stdout
 from maas.core.errors import ErrorKind, MaasError
 from maas.settings import SettingsError
@@ -25,7 +25,7 @@ def build() -> typer.Typer:
         add_completion=False,
     )
     app.callback(invoke_without_command=True)(_program)
-    for module in (serve, publish, models, show, predict, bench, processes, doctor):
+    for module in (serve, publish, models, show, predict, chat, bench, processes, doctor):
         module.register(app)
     keys.register(app)
     return app

@@ -70,6 +70,32 @@ Engine = Annotated[
     str,
     typer.Option("--engine", metavar="NAME", help="What serves it; the fastest that agrees."),
 ]
+Quantize = Annotated[
+    str,
+    typer.Option(
+        "--quantize",
+        metavar="f16|q8_0|q4_0",
+        help="How a language model's weights are kept; q8_0.",
+    ),
+]
+Context = Annotated[
+    int,
+    typer.Option(
+        "--context", metavar="TOKENS", help="A smaller context than a language model's own."
+    ),
+]
+ServedName = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--served-name", help="A further name that requests may give as `model`; repeatable."
+    ),
+]
+DropParams = Annotated[
+    bool,
+    typer.Option(
+        "--drop-params", help="Leave out parameters that its engine lacks instead of refusing."
+    ),
+]
 NoPromote = Annotated[
     bool,
     typer.Option("--no-promote", help="Leave unversioned calls with the version they have."),

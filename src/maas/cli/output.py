@@ -12,6 +12,9 @@ from typing import Any, TextIO
 
 from maas.core.errors import ErrorKind, MaasError
 
+IN_TEXTS = frozenset("\n\t\u200c\u200d")
+"""What may stand in a text beside printable characters: lines, and joiners within a character."""
+
 
 class ExitCode(IntEnum):
     """How a command ended."""
@@ -67,6 +70,17 @@ def _safe(character: str) -> str:
 def say(text: str = "", *, file: TextIO | None = None) -> None:
     """Prints one line."""
     print(printable(text), file=file or sys.stdout, flush=True)  # the one place
+
+
+def say_piece(text: str) -> None:
+    """Prints a piece of a text of several lines that came from elsewhere; nothing is added.
+
+    A terminal gets it without control sequences, anything else exactly as it is.
+    """
+    if sys.stdout.isatty() and not text.isprintable():
+        text = "".join(each if each in IN_TEXTS else _safe(each) for each in text)
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def note(text: str) -> None:

@@ -22,9 +22,10 @@ READY_WAIT_S = 60.0
 
 def register(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command(epilog="Example: maas publish iris.onnx --name iris --alias prod --accuracy 0.97")(
-        publish
-    )
+    app.command(
+        epilog="Examples: maas publish iris.onnx --name iris --alias prod --accuracy 0.97; "
+        "maas publish qwen2.5-0.5b/ --name assistant --quantize q8_0 --served-name gpt-4o-mini"
+    )(publish)
 
 
 def publish(
@@ -42,6 +43,10 @@ def publish(
     code: options.Code = None,
     trust: options.Trust = False,
     engine: options.Engine = "",
+    quantize: options.Quantize = "",
+    context: options.Context = 0,
+    served_name: options.ServedName = None,
+    drop_params: options.DropParams = False,
     no_promote: options.NoPromote = False,
     url: options.Url = None,
     key: options.Key = None,
@@ -62,6 +67,10 @@ def publish(
         not no_promote,
         trust,
         engine,
+        quantize,
+        context,
+        served_name or (),
+        drop_params,
     )
     if wait_ready:
         wait_until_ready(url)

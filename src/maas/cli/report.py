@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from maas.cli.output import size_text
+from maas.core.generation import GenerativeSpec
 from maas.core.records import EngineTiming, Parity, Report
 
 Line = tuple[str, str]
@@ -23,14 +24,17 @@ def report_lines(report: Report) -> Iterator[Line]:
     for name, version in sorted(report.read_with.items()):
         if name not in report.written_with:
             yield "read with", f"{name} {version}"
+    if report.generative is not None:
+        yield from _generative(report.generative)
     if report.parity is not None:
-        yield from _parity(report.parity)
+        yield from _parity(report.parity, "samples" if report.generative is None else "tokens")
     yield "batching", report.batch_note
+    say = _timing if report.generative is None else _speed
     width = max((len(timing.engine) for timing in report.timings), default=0)
     for number, timing in enumerate(report.timings):
         chosen = timing.engine == report.engine
         label = "" if number else "timing"
-        yield label, f"{'*' if chosen else ' '} {timing.engine:<{width}}  {_timing(timing)}"
+        yield label, f"{'*' if chosen else ' '} {timing.engine:<{width}}  {say(timing)}"
     for warning in report.warnings:
         yield "warning", warning
     if report.trusted:
@@ -41,16 +45,38 @@ def report_lines(report: Report) -> Iterator[Line]:
     yield "size", f"{size_text(report.size_bytes)}, {size_text(report.memory_bytes)} in memory"
 
 
-def _parity(parity: Parity) -> Iterator[Line]:
+def _generative(spec: GenerativeSpec) -> Iterator[Line]:
+    yield "context", f"{spec.context_tokens:,} tokens, of {spec.vocabulary:,} different ones"
+    if spec.served_names:
+        yield "served as", ", ".join(spec.served_names)
+    if spec.tool_format:
+        yield "tools", f"called as {spec.tool_format} models do"
+    if spec.lacks:
+        then = "left out of requests" if spec.drop_params else "refused"
+        yield "lacks", f"{', '.join(spec.lacks)}: {then}"
+
+
+def _parity(parity: Parity, what: str) -> Iterator[Line]:
     verdict = "agrees" if parity.agrees else "does not agree"
     yield (
         "parity",
-        f"{verdict} on {parity.samples} samples ({parity.source}), "
+        f"{verdict} on {parity.samples} {what} ({parity.source}), "
         f"max abs {parity.max_abs:.3g}, max rel {parity.max_rel:.3g}, "
         f"{parity.distinct_answers} different answers",
     )
     if parity.note:
         yield "", parity.note
+
+
+def _speed(timing: EngineTiming) -> str:
+    """How fast a language model writes: its rows are tokens, and a batch is callers at once."""
+    if not timing.us_per_row_1 or not timing.us_per_row_batch:
+        return timing.note
+    text = (
+        f"{1e6 / timing.us_per_row_1:,.0f} tokens/s alone, "
+        f"{1e6 / timing.us_per_row_batch:,.0f} with {timing.batch} callers"
+    )
+    return f"{text}; {timing.note}" if timing.note else text
 
 
 def _timing(timing: EngineTiming) -> str:

@@ -89,6 +89,10 @@ def serve(
     code: options.Code = None,
     trust: options.Trust = False,
     engine: options.Engine = "",
+    quantize: options.Quantize = "",
+    context: options.Context = 0,
+    served_name: options.ServedName = None,
+    drop_params: options.DropParams = False,
     no_promote: options.NoPromote = False,
 ) -> None:
     """Serve models on one port; publish the PATHs first, if any.
@@ -136,6 +140,10 @@ def serve(
             sample,
             code,
             engine,
+            quantize,
+            context,
+            served_name,
+            drop_params=drop_params,
             trust=trust,
             no_promote=no_promote,
         )
@@ -184,7 +192,11 @@ def publish_flags(
     sample: str | None,
     code: Sequence[str] | None,
     engine: str,
+    quantize: str,
+    context: int,
+    served_name: Sequence[str] | None,
     *,
+    drop_params: bool,
     trust: bool,
     no_promote: bool,
 ) -> list[str]:
@@ -197,7 +209,13 @@ def publish_flags(
     options.parse_tags(tag)
     flags: list[str] = []
     modules = [str(Path(path).expanduser().resolve()) for path in code or ()]
-    repeated = (("--alias", alias), ("--metric", metric), ("--tag", tag), ("--code", modules))
+    repeated = (
+        ("--alias", alias),
+        ("--metric", metric),
+        ("--tag", tag),
+        ("--code", modules),
+        ("--served-name", served_name),
+    )
     for flag, values in repeated:
         for value in values or ():
             flags += [flag, value]
@@ -207,11 +225,13 @@ def publish_flags(
         "--card": _absolute(card),
         "--sample": _absolute(sample),
         "--engine": engine or None,
+        "--quantize": quantize or None,
+        "--context": str(context) if context else None,
     }
     for flag, text in single.items():
         if text is not None:
             flags += [flag, text]
-    switches = {"--trust": trust, "--no-promote": no_promote}
+    switches = {"--drop-params": drop_params, "--trust": trust, "--no-promote": no_promote}
     return [*flags, *(flag for flag, given in switches.items() if given)]
 
 

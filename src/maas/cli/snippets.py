@@ -8,6 +8,7 @@ import shlex
 from typing import Any
 from urllib.parse import quote
 
+from maas.cli.chat_snippets import chat_snippet
 from maas.core.errors import ErrorKind, MaasError
 from maas.core.identity import ModelRef
 from maas.core.records import VersionRecord
@@ -34,6 +35,8 @@ def snippet(language: str, url: str, ref: ModelRef, version: VersionRecord, lock
         MaasError: FAILED_PRECONDITION where the model cannot be called so.
     """
     signature = main_signature(version.signatures)
+    if version.report.generative is not None and language not in TRITON:
+        return chat_snippet(language, url, ref, version.report.generative, locked)
     if language == "openai":
         raise MaasError(
             ErrorKind.FAILED_PRECONDITION,

@@ -29,10 +29,14 @@ def publish_options(
     promote: bool,
     trust: bool = False,
     engine: str = "",
+    quantize: str = "",
+    context_tokens: int = 0,
+    served_names: str | Sequence[str] = (),
+    drop_params: bool = False,
 ) -> PublishOptions:
     """Gathers what a publisher says about a version."""
     return PublishOptions(
-        alias=(alias,) if isinstance(alias, str) else tuple(alias),
+        alias=_texts(alias),
         description=description,
         accuracy=None if accuracy is None else float(accuracy),
         metrics={key: float(value) for key, value in (metrics or {}).items()},
@@ -40,6 +44,10 @@ def publish_options(
         promote=promote,
         trust=trust,
         engine=engine,
+        quantize=quantize,
+        context_tokens=context_tokens,
+        served_names=_texts(served_names),
+        drop_params=drop_params,
     )
 
 
@@ -95,6 +103,10 @@ class UploadMeter:
             return None
         self._told = self._sent
         return upload_step(self._sent, self._size)
+
+
+def _texts(one_or_several: str | Sequence[str]) -> tuple[str, ...]:
+    return (one_or_several,) if isinstance(one_or_several, str) else tuple(one_or_several)
 
 
 def silent(_event: OperationEvent) -> None:

@@ -29,6 +29,15 @@ STATUS_KIND: Mapping[int, ErrorKind] = {
 }
 """The kind an answer has when its body names none (a protocol's own shape, or a proxy's page)."""
 
+OPENAI_KIND: Mapping[str, ErrorKind] = {
+    "context_length_exceeded": ErrorKind.CONTEXT_EXCEEDED,
+    "invalid_api_key": ErrorKind.UNAUTHENTICATED,
+    "model_not_found": ErrorKind.NOT_FOUND,
+    "permission_error": ErrorKind.PERMISSION_DENIED,
+    "rate_limit_exceeded": ErrorKind.RESOURCE_EXHAUSTED,
+}
+"""Codes and types of OpenAI's errors that say more than a status, or come within a stream."""
+
 LONGEST_MESSAGE = 2_000
 """Characters kept of a message that came over the network."""
 
@@ -95,8 +104,26 @@ def answer_error(status: int, headers: Mapping[str, str], body: bytes) -> ApiErr
     )
 
 
+def frame_error(data: bytes) -> ApiError:
+    """Reads an error that came within a stream: `{"error": {…}}`, after an answer had begun."""
+    found = _read(data) or ErrorBody("", "the server broke the answer off without saying why")
+    return ApiError(
+        _kind(found.kind, 0), found.message[:LONGEST_MESSAGE], request_id=found.request_id
+    )
+
+
+class _Error(msgspec.Struct):
+    """The control API's error, and OpenAI's, which has a code and a type instead of a kind."""
+
+    message: str
+    kind: str = ""
+    code: str | int | None = None
+    type: str | None = None
+    request_id: str = ""
+
+
 class _Named(msgspec.Struct):
-    error: ErrorBody | str
+    error: _Error | str
 
 
 def _read(body: bytes) -> ErrorBody | None:
@@ -104,7 +131,16 @@ def _read(body: bytes) -> ErrorBody | None:
         error = msgspec.json.decode(body, type=_Named).error
     except msgspec.DecodeError:
         return None
-    return ErrorBody("", error) if isinstance(error, str) else error
+    if isinstance(error, str):
+        return ErrorBody("", error)
+    return ErrorBody(error.kind or _openai_kind(error), error.message, error.request_id)
+
+
+def _openai_kind(error: _Error) -> str:
+    for name in (error.code, error.type):
+        if isinstance(name, str) and name in OPENAI_KIND:
+            return OPENAI_KIND[name]
+    return ""
 
 
 def _kind(name: str, status: int) -> ErrorKind:

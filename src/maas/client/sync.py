@@ -21,6 +21,7 @@ from maas.client.arguments import (
     version_patch,
 )
 from maas.client.call import Call, Flow, reader
+from maas.client.chats import Chat
 from maas.client.events import JobStream, LogLine, StreamLines, log_params, log_path, read_log_line
 from maas.client.inference import ModelMetadata, Predictor
 from maas.client.objects import packed
@@ -67,6 +68,7 @@ class Client:
         self._http = httpx.Client(**transport.settings(address, timeout_s))
         self._errors = httpx.HTTPError
         self._predictor = Predictor()
+        self.chat = Chat(self._http, self.url, timeout_s)
 
     def __enter__(self) -> Self:
         return self
@@ -121,6 +123,10 @@ class Client:
         promote: bool = True,
         trust: bool = False,
         engine: str = "",
+        quantize: str = "",
+        context_tokens: int = 0,
+        served_names: str | Sequence[str] = (),
+        drop_params: bool = False,
         code: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
         progress: Progress | None = None,
     ) -> VersionRecord:
@@ -144,13 +150,30 @@ class Client:
             trust: open a format that carries code (a pickle, `.h5`, Python): in the sandbox.
             engine: what is to serve it (`onnx`, `openvino`, `sklearn`, …); the fastest that
                 agrees where empty.
+            quantize: of a language model's weights: `f16`, `q8_0` or `q4_0`; empty for the default.
+            context_tokens: a smaller context than a language model's own; 0 for its own.
+            served_names: further names that requests may give as `model`, of a language model.
+            drop_params: leave out parameters that its engine lacks, instead of refusing.
             code: files or folders of modules that the model imports; they travel with it.
             progress: called with every step; stage `upload` while bytes are sent.
         """
         operation = self.publish_job(
             source,
             name,
-            publish_options(alias, description, accuracy, metrics, tags, promote, trust, engine),
+            publish_options(
+                alias,
+                description,
+                accuracy,
+                metrics,
+                tags,
+                promote,
+                trust,
+                engine,
+                quantize,
+                context_tokens,
+                served_names,
+                drop_params,
+            ),
             sample=sample,
             card=card,
             code=code,

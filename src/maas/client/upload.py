@@ -131,6 +131,10 @@ def _params(options: PublishOptions) -> tuple[tuple[str, str], ...]:
         ("promote", "true" if options.promote else "false"),
         *((("trust", "true"),) if options.trust else ()),
         *((("engine", options.engine),) if options.engine else ()),
+        *((("quantize", options.quantize),) if options.quantize else ()),
+        *((("context", str(options.context_tokens)),) if options.context_tokens else ()),
+        *(("served_name", served) for served in options.served_names),
+        *((("drop_params", "true"),) if options.drop_params else ()),
     )
 
 

@@ -26,6 +26,8 @@ class ErrorKind(StrEnum):
     """The route exists; the HTTP method is not one of its own."""
     ALREADY_EXISTS = "already_exists"
     """Something of that name is there and is not the same thing."""
+    CONTEXT_EXCEEDED = "context_exceeded"
+    """A prompt longer than the language model's context; INVALID_ARGUMENT in other protocols."""
     TOO_LARGE = "too_large"
     """A body, tensor or upload beyond its limit."""
     UNSUPPORTED_MEDIA = "unsupported_media"

@@ -116,7 +116,13 @@ class Generative(Protocol):
 
     Tokens are pushed, since a step gives one to many calls at once: all that goes to one `deliver`
     in one step goes in one call of it.
+
+    Attributes:
+        on_failure: called, on the engine's thread, once the engine has broken and every call has
+            been told: the model is of no more use. Whoever holds it may set another.
     """
+
+    on_failure: Callable[[], object]
 
     def start(self, number: int, request: GenerateRequest, deliver: Deliver) -> None:
         """Takes a call; returns at once. Called from any thread.

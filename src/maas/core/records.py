@@ -62,11 +62,15 @@ class PublishOptions(Struct, frozen=True, omit_defaults=True):
 class EngineTiming(Struct, frozen=True):
     """One engine that could run the model, as measured at publish.
 
+    Of a language model the rows are tokens of answers: µs a token with one caller, and with `batch`
+    callers at once, all their tokens counted.
+
     Args:
         engine: the runtime's name.
-        us_per_row_1: µs for a call of one row, with the threads that the host will have.
+        us_per_row_1: µs for a call of one row, with the threads that the host will have; 0 where it
+            could not run, which the note explains.
         us_per_row_batch: µs a row in a call of `batch` rows.
-        batch: rows of that call.
+        batch: rows of that call; of a language model, callers.
         agrees: whether its answers to the samples are the original's, within tolerance.
         note: why it was not chosen, one clause, where there is something to say.
     """

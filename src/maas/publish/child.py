@@ -20,6 +20,7 @@ from typing import BinaryIO, TypeVar
 import msgspec
 
 from maas.core.errors import ErrorKind, MaasError
+from maas.publish.engines import GGUF, LANGUAGE
 from maas.publish.messages import (
     Bound,
     Emit,
@@ -37,11 +38,14 @@ Outcome = TypeVar("Outcome")
 Examine = Callable[[Job, Emit], Finding]
 EXAMINERS: Mapping[str, str] = MappingProxyType(
     {
+        "gguf": "maas.publish.gguf_examine:examine_gguf",
+        "huggingface": "maas.publish.hf_examine:examine_huggingface",
         "keras": "maas.publish.keras_examine:examine_keras",
         "keras-h5": "maas.publish.keras_examine:examine_keras",
         "lightgbm": "maas.publish.boosters_examine:examine_lightgbm",
         "mlflow": "maas.publish.mlflow_examine:examine_mlflow",
         "onnx": "maas.publish.onnx_examine:examine_onnx",
+        "openvino-ir-llm": "maas.publish.ir_examine:examine_ir",
         "pickle": "maas.publish.pickle_examine:examine_pickle",
         "pt2": "maas.publish.torch_examine:examine_pt2",
         "python": "maas.publish.python_examine:examine_python",
@@ -128,10 +132,17 @@ def bind_hands(job: Job) -> Bound:
     """
     given = (job.source, job.code, job.sample)
     own = (job.artifact, job.work, os.environ["TMPDIR"])
+    # OpenVINO opens a GGUF for writing, too; the parent sees to it that nothing is written.
+    opened = (job.source,) if job.format == GGUF else ()
     return Bound(
         confine(
             Confinement(
-                tuple(path for path in given if path), own, job.cpu_s, job.file_bytes, OPEN_FILES
+                tuple(path for path in given if path),
+                (*own, *opened),
+                job.cpu_s,
+                job.file_bytes,
+                OPEN_FILES,
+                listens=job.format in LANGUAGE,  # llama.cpp insists on it
             )
         )
     )

@@ -22,7 +22,8 @@ from maas.publish.protobuf import MalformedError, fields
 ACCEPTED = (
     "accepted are ONNX (.onnx, or a folder with its external data), skops (.skops), Keras "
     "(.keras), XGBoost (.json, .ubj), LightGBM (.txt), PyTorch programs (.pt2), a TensorFlow "
-    "SavedModel, MLflow or Triton model folder; and with --trust pickles and joblib files, Keras "
+    "SavedModel, MLflow or Triton model folder, language models (.gguf, Hugging Face and OpenVINO "
+    "folders); and with --trust pickles and joblib files, Keras "
     ".h5, TorchScript, and Python files or packages with a maas.PythonModel"
 )
 PICKLE = (
@@ -30,6 +31,9 @@ PICKLE = (
     "save it with skops (skops.io.dump) and publish that"
 )
 TRUSTED = "or publish it with --trust, which opens and serves it in the sandbox"
+GGUF_MAGIC = b"GGUF"
+_PART = re.compile(r"-[0-9]{5}-of-[0-9]{5}", re.IGNORECASE)
+"""In the name of a GGUF's part."""
 HDF5 = b"\x89HDF\r\n\x1a\n"
 ONNX_FIELDS = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 14, 20, 25, 26})
 """Field numbers of ModelProto. Source: onnx/onnx.proto."""
@@ -60,7 +64,7 @@ class Detected(Struct, frozen=True):
 
     Args:
         format: `onnx`, `skops`, `pickle`, `keras`, `keras-h5`, `savedmodel`, `xgboost`, `lightgbm`,
-            `pt2`, `torchscript`, `python`, `upstream`, or the folder's own.
+            `pt2`, `torchscript`, `python`, `upstream`, `gguf`, or the folder's own.
         entry: the file to open; in a folder, relative to it. Empty where the folder is the model.
     """
 
@@ -105,6 +109,13 @@ def detect_file(path: Path, label: str, trust: bool) -> str:
                 f"(model.save('model.keras')) and publish that, {TRUSTED}"
             )
         return "keras-h5"
+    if head.startswith(GGUF_MAGIC):
+        if _PART.search(path.name):
+            raise invalid(
+                f"{label} is one of several parts of a model; put them together "
+                "(llama-gguf-split --merge) and publish the one file"
+            )
+        return "gguf"
     packed = unpacked_head(head)
     if packed is not None:
         how, inside = packed
@@ -137,7 +148,6 @@ def detect_file(path: Path, label: str, trust: bool) -> str:
 
 _MARKS = (
     (b"\x28\xb5\x2f\xfd", "is zstd-compressed; publish the model file inside it"),
-    (b"GGUF", "looks like a GGUF language model, which is not served yet"),
     (b"\x93NUMPY", "is a NumPy array, not a model"),
     (b"\x7fELF", "is a compiled program, not a model"),
     (b"%PDF", "is a PDF document, not a model"),

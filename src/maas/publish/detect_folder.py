@@ -1,4 +1,4 @@
-"""Says what a published folder is: a SavedModel, ONNX with its data, a Python package.
+"""Says what a published folder is: a SavedModel, ONNX with its data, a language model, Python.
 
 Folders made for other servers are told by their marks alone: an MLflow model by its `MLmodel`, a
 Triton model by its `config.pbtxt` or its version folders. What is in those is read in the child.
@@ -20,8 +20,13 @@ MOST_FILES = 10_000
 MLMODEL = "MLmodel"
 CONFIG = "config.pbtxt"
 SAVED_MODEL = "saved_model.pb"
+OPENVINO = "openvino_model.xml"
 DEFAULT_FILES = ("model.onnx", "model.py", "model.pt", "model.savedmodel")
 """What a version folder holds where Triton needs no `config.pbtxt`."""
+_PICKLED = re.compile(
+    r"(pytorch_model|consolidated|model|tf_model|flax_model).*\.(bin|pt|pth|h5|ckpt|msgpack)"
+)
+"""Files of weights beside a `config.json` that are no safetensors."""
 _VERSION = re.compile(r"[1-9][0-9]{0,17}")
 
 
@@ -42,16 +47,16 @@ def detect_folder(folder: Path, label: str, trust: bool) -> Detected:
     for mark, format_ in ((MLMODEL, "mlflow"), (CONFIG, "triton")):
         if mark in top:
             return Detected(format_, _regular(folder, mark, label))
+    if OPENVINO in top:
+        return _detect_openvino(folder, top, label)
     versions = version_folders(folder)
     for number in versions:
         if any((folder / number / name).exists() for name in DEFAULT_FILES):
             return Detected("triton", number)
         if (folder / number / SAVED_MODEL).exists():
             return Detected("savedmodel", _regular(folder, f"{number}/{SAVED_MODEL}", label))
-    if "config.json" in top:
-        raise invalid(
-            f"{label} looks like a Hugging Face model, which is not served yet; {ACCEPTED}"
-        )
+    if "config.json" in top and (weights := _hugging_face_weights(top)):
+        return _detect_hugging_face(folder, weights, label)
     several = sorted(name for name in top if _is_triton_model(folder / name))
     if several:
         raise invalid(
@@ -70,6 +75,34 @@ def detect_folder(folder: Path, label: str, trust: bool) -> Detected:
     if detect_file(folder / entry, repr(entry), trust=False) != "onnx":
         raise invalid(f"{entry!r} in {label} is not ONNX; {ACCEPTED}")
     return Detected("onnx", entry)
+
+
+def _detect_openvino(folder: Path, top: set[str], label: str) -> Detected:
+    """A language model in OpenVINO's form, as optimum-intel writes it, told by its tokenizer."""
+    for name in ("openvino_model.bin", "config.json", "tokenizer.json"):
+        if name not in top:
+            raise invalid(
+                f"{label} holds {OPENVINO} and no {name}; publish the whole folder that "
+                "optimum-cli export openvino wrote for a language model"
+            )
+        _regular(folder, name, label)
+    return Detected("openvino-ir-llm", _regular(folder, OPENVINO, label))
+
+
+def _hugging_face_weights(top: set[str]) -> list[str]:
+    """The files at a folder's top that hold weights beside a `config.json`, safetensors first."""
+    found = [name for name in top if name.endswith(".safetensors") or _PICKLED.fullmatch(name)]
+    return sorted(found, key=lambda name: (not name.endswith(".safetensors"), name))
+
+
+def _detect_hugging_face(folder: Path, weights: list[str], label: str) -> Detected:
+    if not weights[0].endswith(".safetensors"):
+        raise invalid(
+            f"{label} looks like a Hugging Face model with its weights in {weights[0][:80]!r} "
+            "alone, which can carry code; save it as safetensors "
+            "(model.save_pretrained(folder, safe_serialization=True)) and publish that"
+        )
+    return Detected("huggingface", _regular(folder, "config.json", label))
 
 
 def _is_triton_model(folder: Path) -> bool:

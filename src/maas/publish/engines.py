@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from maas.core.errors import ErrorKind, MaasError, invalid
 from maas.core.ports import Accelerated, Runtime
@@ -25,6 +26,15 @@ NATIVE = {
     "torchscript": "torch",
 }
 """The format of what was published → the runtime that serves it in that form."""
+GGUF = "gguf"
+LANGUAGE: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        GGUF: ("openvino-genai", "llamacpp"),
+        "openvino-ir-llm": ("openvino-genai",),
+        "huggingface": ("openvino-genai", "llamacpp", "transformers"),
+    }
+)
+"""Language models, as they are published → the engines that may serve them, likeliest first."""
 NEVER_LOWERED = frozenset({"python", "upstream"})
 FOLDERS = {"mlflow": "mlflow", "triton": "triton-python"}
 """Folders made for another server, which hold a model of any format → the runtime of their own
@@ -43,6 +53,8 @@ def engines_for(format_: str, runtimes: Mapping[str, Runtime]) -> tuple[str, ...
     if format_ in FOLDERS:
         others = {*NATIVE.values(), FOLDERS[format_]} - {"python", "upstream"}
         return (ONNX, *sorted(name for name in {*others, *racers(runtimes)} if name != ONNX))
+    if format_ in LANGUAGE:
+        return tuple(name for name in LANGUAGE[format_] if name in runtimes)
     native = NATIVE[format_]
     lowered = () if format_ in NEVER_LOWERED else racers(runtimes)
     return (native, *(name for name in lowered if name != native))

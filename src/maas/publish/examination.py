@@ -18,7 +18,7 @@ from maas.publish.choose import beside
 from maas.publish.detect_file import Detected
 from maas.publish.engines import ONNX, check_obeyed, check_trusted, racers
 from maas.publish.messages import Emit, Finding, Job, Raced, RaceJob
-from maas.publish.uploads import ARTIFACT, WORK, Upload, keep_original, size_of
+from maas.publish.uploads import ARTIFACT, WORK, Upload, keep_original, link_published, size_of
 from maas.publish.upstream_examine import UPSTREAM, examine_upstream, upstream_runtime
 from maas.publish.vetting import check_signatures, vet_finding
 from maas.settings import MIB, PublishSettings
@@ -36,6 +36,7 @@ class Examination(Struct, frozen=True):
         settings: bounds.
         name: the model's, for its log.
         emit: hears of progress.
+        digest: of what was published.
     """
 
     detected: Detected
@@ -44,6 +45,7 @@ class Examination(Struct, frozen=True):
     settings: PublishSettings
     name: str
     emit: Emit
+    digest: str
 
     def run(self, upload: Upload) -> Finding:
         """Examines an upload; what is to be served lies in the staging folder afterwards.
@@ -59,9 +61,12 @@ class Examination(Struct, frozen=True):
             )
         else:
             said = run_child(job, self.settings, self.emit, model=self.name)
-        finding = vet_finding(said, self.detected.format, self.runtimes, Path(job.artifact))
+        artifact, kept = Path(job.artifact), Path(job.source)
+        finding = vet_finding(said, self.detected.format, self.runtimes, artifact, kept)
         check_trusted(self.options.trust, finding)
         check_obeyed(self.options.engine, finding)
+        if finding.linked:
+            link_published(kept, artifact, finding.linked, self.digest)
         if finding.format != ONNX:
             return finding
         return self._race(job, finding)

@@ -85,6 +85,8 @@ class Finding(Struct, frozen=True, tag="finding"):
         entry: the file in the artifact folder that the runtime opens.
         sandbox: what bound the process that found it, a sentence each.
         generative: what is known of a language model; None for any other.
+        linked: files that are served as they were published: their names in the artifact folder,
+            where they are yet to be put, and in the published one; empty for a published file.
     """
 
     engine: str
@@ -101,6 +103,7 @@ class Finding(Struct, frozen=True, tag="finding"):
     warnings: tuple[str, ...]
     sandbox: tuple[str, ...] = ()
     generative: GenerativeSpec | None = None
+    linked: dict[str, str] = {}
 
 
 class RaceJob(Struct, frozen=True):

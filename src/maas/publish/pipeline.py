@@ -19,6 +19,7 @@ from maas.core.records import PublishOptions, VersionRecord
 from maas.publish.detect import detect
 from maas.publish.engines import check_engine
 from maas.publish.examination import Examination
+from maas.publish.language_options import check_language_options
 from maas.publish.messages import Emit
 from maas.publish.uploads import (
     ARTIFACT,
@@ -65,7 +66,7 @@ def publish(
         MaasError: INVALID_ARGUMENT for what is wrong with the name, the options or the file;
             RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED, TOO_LARGE for its bounds; FAILED_PRECONDITION
             where something needed is not installed; ALREADY_EXISTS for a number given in the
-            options that means other content.
+            options that means other content, and for names that another model has.
     """
     try:
         check_publish_name(name)
@@ -83,8 +84,10 @@ def publish(
         )
         if existing is not None:
             return existing, False
+        check_language_options(options, detected.format)
+        registry.check_served(name, options.served_names)
         check_engine(options.engine, detected.format, runtimes)
-        examination = Examination(detected, runtimes, options, settings, name, emit)
+        examination = Examination(detected, runtimes, options, settings, name, emit, digest)
         finding = examination.run(upload)
         report = examination.report(finding, upload.staged / ARTIFACT)
         emit("commit", "storing the version", 0.95)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -107,6 +109,29 @@ def keep_original(upload: Upload) -> Path:
     kept = folder / upload.path.name
     upload.path.rename(kept)
     return kept
+
+
+def link_published(kept: Path, artifact: Path, linked: Mapping[str, str], digest: str) -> None:
+    """Puts published files into the artifact folder, without a second copy where there are links.
+
+    Args:
+        kept: the published file or folder.
+        artifact: the folder of the files to serve.
+        linked: as vetted: name in the artifact folder → name in the published one.
+        digest: of what was published, when it came.
+
+    Raises:
+        MaasError: INVALID_ARGUMENT where it has changed since: its reader may write to it.
+    """
+    if digest_of(kept) != digest:
+        raise invalid("the model's reader changed what was published; publish it again")
+    for name, origin in linked.items():
+        source, place = kept / origin if origin else kept, artifact / name
+        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            os.link(source, place, follow_symlinks=False)
+        except OSError:  # a file system without links
+            shutil.copyfile(source, place, follow_symlinks=False)
 
 
 def clear_rest(staged: Path) -> None:

@@ -17,8 +17,9 @@ import msgspec
 from maas.core.errors import MaasError, invalid
 from maas.core.ports import Runtime
 from maas.core.records import EngineTiming, Parity
-from maas.core.signature import Signature
+from maas.core.signature import GENERATE, Signature
 from maas.core.tensor import TensorSpec
+from maas.publish.detect_folder import inside
 from maas.publish.engines import engines_for
 from maas.publish.messages import Finding, Raced
 
@@ -28,12 +29,18 @@ MOST_TENSORS = 4096
 MOST_AXES = 32
 LONGEST_AXIS = 1 << 40
 LONGEST_TEXT = 1000
+MOST_TOKENS = 1 << 24
+TOOL_FORMATS = frozenset({"", "hermes", "llama3", "mistral"})
 MOST_NOTES = 100
 _ENTRY = re.compile(r"[^\x00-\x1f\x7f\\]{1,1024}")
 
 
 def vet_finding(
-    finding: Finding | Raced, format_: str, runtimes: Mapping[str, Runtime], artifact: Path
+    finding: Finding | Raced,
+    format_: str,
+    runtimes: Mapping[str, Runtime],
+    artifact: Path,
+    published: Path,
 ) -> Finding:
     """Checks what the first child found.
 
@@ -42,6 +49,7 @@ def vet_finding(
         format_: of what was published, as the parent detected it.
         runtimes: those there are, by name.
         artifact: the folder that it wrote.
+        published: what it read, a file or folder.
 
     Returns:
         The finding with its texts cut to size.
@@ -53,12 +61,14 @@ def vet_finding(
         raise _lied("it spoke out of turn")
     _check_engine(finding, format_, runtimes)
     _check_tree(artifact)
-    _check_entry(finding.entry, artifact)
+    _check_linked(finding.linked, artifact, published)
+    _check_entry(finding.entry, artifact, finding.linked)
     check_signatures(finding.signatures)
     for timing in finding.timings:
         _check_timing(timing)
     if finding.parity is not None:
         _check_parity(finding.parity)
+    _check_generative(finding)
     return msgspec.structs.replace(
         finding,
         reason=_text(finding.reason),
@@ -99,13 +109,45 @@ def _check_tree(folder: Path) -> None:
                     raise _lied("it wrote something other than regular files")
 
 
-def _check_entry(entry: str, folder: Path) -> None:
+def _check_entry(entry: str, folder: Path, linked: Mapping[str, str]) -> None:
     """A file or folder inside the folder, whose tree holds no links."""
-    parts = entry.split("/")
-    if not _ENTRY.fullmatch(entry) or any(part in ("", ".", "..") for part in parts):
+    if not _is_inner(entry):
         raise _lied("the entry is no path inside its folder")
-    if not (folder / entry).exists():
+    promised = any(name == entry or name.startswith(f"{entry}/") for name in linked)
+    if not promised and not (folder / entry).exists():
         raise _lied("the entry is not there")
+
+
+def _check_linked(linked: Mapping[str, str], folder: Path, published: Path) -> None:
+    """Regular files of what was published, to be put where nothing is."""
+    if len(linked) > MOST_FILES:
+        raise _lied(f"it serves more than {MOST_FILES} published files")
+    for name, origin in linked.items():
+        if not _is_inner(name) or (folder / name).exists():
+            raise _lied("a published file cannot be put into its folder")
+        if bool(origin) != published.is_dir() or (origin and not _is_inner(origin)):
+            raise _lied("a file that it serves was not published")
+        source = inside(published, origin, "the model's reader") if origin else published
+        if not stat.S_ISREG(source.lstat().st_mode):
+            raise _lied("something that it serves is no file")
+
+
+def _is_inner(path: str) -> bool:
+    parts = path.split("/")
+    return bool(_ENTRY.fullmatch(path)) and not any(part in ("", ".", "..") for part in parts)
+
+
+def _check_generative(finding: Finding) -> None:
+    """A language model has the one signature that it is called by, and nothing else has it."""
+    spec = finding.generative
+    if any(one.method == GENERATE for one in finding.signatures.values()) != (spec is not None):
+        raise _lied("what writes texts has no figures of a language model, or the reverse")
+    if spec is None:
+        return
+    if not 1 <= spec.context_tokens <= MOST_TOKENS or not 1 <= spec.vocabulary <= MOST_TOKENS:
+        raise _lied("its context or vocabulary is impossible")
+    if spec.tool_format not in TOOL_FORMATS:
+        raise _lied("it writes tool calls in no known way")
 
 
 def check_signatures(signatures: Mapping[str, Signature]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Self
@@ -16,6 +16,7 @@ from maas.core.identity import check_publish_name
 from maas.core.ports import Artifact
 from maas.core.records import KeyRecord, ModelRecord, Page, Role, VersionPatch, VersionRecord
 from maas.registry import changes, keys, promotions, views
+from maas.registry import served as served_names
 from maas.registry.artifacts import ArtifactStore
 from maas.registry.database import Database
 from maas.registry.disk import clear_disk_errors, make_private
@@ -127,6 +128,16 @@ class Registry:
                 return None
             return views.version_record(row, views.aliases_of(session, name, n))
 
+    def check_served(self, name: str, served: Sequence[str]) -> None:
+        """Checks that a model's name and served names are nobody else's; `commit` does so again.
+
+        Raises:
+            MaasError: ALREADY_EXISTS, naming the model that has the name.
+        """
+        name = model_name(name)
+        with self._database.read() as session:
+            served_names.check_served(session, name, served)
+
     def commit(self, staged: Path, draft: VersionDraft) -> VersionRecord:
         """Stores a staged folder and makes a version of the model from it.
 
@@ -136,7 +147,7 @@ class Registry:
         Raises:
             MaasError: INVALID_ARGUMENT for a name that cannot be published under, or options
                 that `check_options` refuses; ALREADY_EXISTS for a number given in the options
-                that means other content.
+                that means other content, and for names that another model has.
         """
         try:
             name = check_publish_name(model_name(draft.name))
@@ -220,6 +231,7 @@ class Registry:
                 entry=row.entry,
                 format=row.format,
                 signatures=row.signatures,
+                generative=row.report.generative,
             )
 
     # Changing

@@ -12,6 +12,7 @@ from maas.core.records import VersionPatch
 from maas.registry.drafts import VersionDraft
 from maas.registry.names import alias_name, listing
 from maas.registry.promotions import promote
+from maas.registry.served import check_served
 from maas.registry.tables import AliasRow, ModelRow, PromotionRow, RetiredRow, VersionRow
 from maas.registry.views import aliases_of, find_model, find_version
 
@@ -25,8 +26,10 @@ def add_version(
     had, also before it was deleted.
 
     Raises:
-        MaasError: ALREADY_EXISTS where the number is taken, or was, by other content.
+        MaasError: ALREADY_EXISTS where the number is taken, or was, by other content, and where
+            the name or a served name is another model's.
     """
+    check_served(session, name, draft.options.served_names)
     given = draft.options.version
     if given is not None and numbered(session, name, given, draft.digest) is not None:
         raise MaasError(

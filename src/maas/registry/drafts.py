@@ -13,6 +13,7 @@ from maas.core.errors import ErrorKind, MaasError, invalid
 from maas.core.records import PublishOptions, Report, VersionPatch
 from maas.core.signature import Signature
 from maas.registry.names import alias_name
+from maas.registry.served import check_served_name
 
 MAX_DESCRIPTION = 10_000
 """Characters of a description."""
@@ -20,6 +21,10 @@ MAX_ENTRIES = 100
 """Tags, and metrics, of one version; aliases of one publish."""
 MAX_TEXT = 256
 """Characters of a tag's name or value, or of a metric's name."""
+MAX_CONTEXT = 1 << 24
+"""Tokens of a context that can be asked for; no model has as many."""
+QUANTIZATIONS = ("f16", "q8_0", "q4_0")
+"""How the weights of a language model can be kept."""
 MAX_NUMBER = 10**17
 """The largest number that a version can be given; those after it can still be written."""
 
@@ -57,8 +62,8 @@ def check_options(options: PublishOptions) -> None:
     Raises:
         MaasError: INVALID_ARGUMENT: a description above 10,000 characters, an accuracy outside
             0 to 1, a metric that is not finite, more than 100 tags, metrics or aliases, a name
-            or tag that is empty or above 256 characters, something that is not an alias, or a
-            version number out of range.
+            or tag that is empty or above 256 characters, something that is not an alias or not
+            a served name, an unknown quantisation, or a version number or context out of range.
     """
     if options.version is not None and not 1 <= options.version <= MAX_NUMBER:
         raise invalid(f"version {options.version} is out of range; use 1 to {MAX_NUMBER}")
@@ -67,6 +72,25 @@ def check_options(options: PublishOptions) -> None:
         raise invalid(f"{len(options.alias)} aliases; at most {MAX_ENTRIES} can be set at once")
     for alias in options.alias:
         alias_name(alias)
+    _check_language(options)
+
+
+def _check_language(options: PublishOptions) -> None:
+    if options.quantize and options.quantize not in QUANTIZATIONS:
+        raise invalid(
+            f"{options.quantize[:40]!r} is no quantisation; expected {', '.join(QUANTIZATIONS)}"
+        )
+    if not 0 <= options.context_tokens <= MAX_CONTEXT:
+        raise invalid(
+            f"a context of {options.context_tokens} tokens is out of range; expected up to "
+            f"{MAX_CONTEXT}, or 0 for the model's own"
+        )
+    if len(options.served_names) > MAX_ENTRIES:
+        raise invalid(
+            f"{len(options.served_names)} served names; at most {MAX_ENTRIES} can be given"
+        )
+    for name in options.served_names:
+        check_served_name(name)
 
 
 def check_patch(patch: VersionPatch) -> None:

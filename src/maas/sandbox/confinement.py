@@ -35,6 +35,8 @@ class Confinement(Struct, frozen=True):
         file_bytes: the largest file it may write.
         open_files: files it may have open.
         gpu: whether it may speak to the GPU's driver.
+        listens: whether it may listen on a Unix socket in the folders that it writes, as some
+            engines insist on; it still connects to nothing.
     """
 
     read: tuple[str, ...]
@@ -43,6 +45,7 @@ class Confinement(Struct, frozen=True):
     file_bytes: int
     open_files: int = 256
     gpu: bool = False
+    listens: bool = False
 
 
 def confine(allowed: Confinement) -> tuple[str, ...]:
@@ -77,8 +80,8 @@ def confine(allowed: Confinement) -> tuple[str, ...]:
         if drivers:
             read = (*read, *GPU_READ)
             said.append(f"it may use the GPU ({len(drivers)} device files)")
-        said += landlock.restrict(read, DEVICES, allowed.write, drivers)
-        said += seccomp.restrict(os.getpid())
+        said += landlock.restrict(read, DEVICES, allowed.write, drivers, allowed.listens)
+        said += seccomp.restrict(os.getpid(), allowed.listens)
     except OSError as error:
         raise MaasError(
             ErrorKind.INTERNAL, f"the sandbox could not be entered: {error.strerror}"

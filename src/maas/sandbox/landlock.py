@@ -19,7 +19,7 @@ RULE_PATH_BENEATH = 1
 
 EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 REMOVE_DIR, REMOVE_FILE = 1 << 4, 1 << 5
-MAKE_DIR, MAKE_REG = 1 << 7, 1 << 8
+MAKE_DIR, MAKE_REG, MAKE_SOCK = 1 << 7, 1 << 8, 1 << 9
 REFER, TRUNCATE, IOCTL_DEV = 1 << 13, 1 << 14, 1 << 15
 
 HANDLED = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 5: (1 << 16) - 1}
@@ -30,8 +30,8 @@ SCOPES = 0b11
 """Abstract Unix sockets and signals that leave the sandbox, from ABI 6."""
 
 READ = READ_FILE | READ_DIR
-# Links, pipes, sockets and devices are never made: nobody who reads the folder afterwards is led
-# out of it or kept waiting.
+# Links, pipes and devices are never made, and sockets only where it listens: nobody who reads the
+# folder afterwards is led out of it or kept waiting.
 WRITE = READ | WRITE_FILE | REMOVE_DIR | REMOVE_FILE | MAKE_DIR | MAKE_REG | REFER | TRUNCATE
 OF_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV
 """Rights that a rule for a single file may name."""
@@ -63,6 +63,7 @@ def restrict(
     devices: Iterable[str],
     write: Iterable[str],
     drivers: Iterable[str] = (),
+    listens: bool = False,
 ) -> list[str]:
     """Binds the calling thread and what it starts. Wants no_new_privs.
 
@@ -71,6 +72,7 @@ def restrict(
         devices: files to read and write.
         write: folders to read and write.
         drivers: device files to give commands to, besides.
+        listens: whether Unix sockets may be made in the folders to write.
 
     Returns:
         What binds it, and what is lacking, a sentence each.
@@ -94,7 +96,7 @@ def restrict(
         for paths, rights in (
             (read, READ),
             (devices, READ | WRITE_FILE),
-            (write, WRITE),
+            (write, WRITE | MAKE_SOCK if listens else WRITE),
             (drivers, READ | WRITE_FILE | IOCTL_DEV),
         ):
             for path in paths:

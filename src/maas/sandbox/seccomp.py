@@ -13,7 +13,15 @@ import platform
 import struct
 from collections.abc import Iterable
 
-from maas.sandbox.syscalls import NEWEST, PRETENDED, REFUSED, UNKNOWN, Check, checked
+from maas.sandbox.syscalls import (
+    LISTENING,
+    NEWEST,
+    PRETENDED,
+    REFUSED,
+    UNKNOWN,
+    Check,
+    checked,
+)
 
 ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 """`uname -m` → AUDIT_ARCH, in the order of the numbers in `syscalls`."""
@@ -34,11 +42,12 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
 
 
-def restrict(pid: int) -> list[str]:
+def restrict(pid: int, listens: bool = False) -> list[str]:
     """Installs the filter. Wants no_new_privs.
 
     Args:
         pid: this process's.
+        listens: whether it may listen on Unix sockets.
 
     Returns:
         What it refuses, or that there is none for this machine, as sentences.
@@ -53,22 +62,24 @@ def restrict(pid: int) -> list[str]:
             "not refused"
         ]
     try:
-        install(filter_program(machine, pid))
+        install(filter_program(machine, pid, listens))
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
         return [
             "this kernel has no filter of system calls: sockets and other processes are not refused"
         ]
-    return ["it opens no sockets, starts no processes and touches no other one (seccomp)"]
+    sockets = "listens in its own folders, connects to nothing" if listens else "opens no sockets"
+    return [f"it {sockets}, starts no processes and touches no other one (seccomp)"]
 
 
-def filter_program(machine: str, pid: int) -> list[Instruction]:
+def filter_program(machine: str, pid: int, listens: bool = False) -> list[Instruction]:
     """Assembles the filter.
 
     Args:
         machine: a key of `ARCHITECTURES`.
         pid: of the process that will be bound.
+        listens: whether it may listen on Unix sockets.
     """
     column = list(ARCHITECTURES).index(machine)
     refuse = _answer(errno.EPERM)
@@ -86,11 +97,11 @@ def filter_program(machine: str, pid: int) -> list[Instruction]:
         (PRETENDED, _answer(0)),
         (UNKNOWN, _answer(errno.ENOSYS)),
     ):
-        for numbers in calls.values():
+        for name, numbers in calls.items():
             number = numbers[column]
-            if number is not None:
+            if number is not None and not (listens and name in LISTENING):
                 program += [(JEQ_K, 0, 1, number), answer]
-    for numbers, checks in checked(pid).values():
+    for numbers, checks in checked(pid, listens).values():
         number = numbers[column]
         if number is not None:
             body = [*_checks(checks), (RET_K, 0, 0, RET_ALLOW)]

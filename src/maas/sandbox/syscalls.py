@@ -140,20 +140,24 @@ class Check(Struct, frozen=True):
     among: bool = True
 
 
-def checked(pid: int) -> dict[str, tuple[Numbers, tuple[Check, ...]]]:
+LISTENING = frozenset({"socket", "bind", "listen"})
+"""What a process needs besides that may listen on a Unix socket; see `checked` for the first."""
+
+
+def checked(pid: int, listens: bool = False) -> dict[str, tuple[Numbers, tuple[Check, ...]]]:
     """Calls that are let through where every check holds, and refused else.
 
     Args:
         pid: of the process that is bound; it may still signal itself.
+        listens: whether it may listen on Unix sockets.
     """
     own = (Check(0, (0, pid)),)
+    stream = (Check(0, (AF_UNIX,)), Check(1, (SOCK_STREAM,), mask=SOCK_TYPE_MASK))
     return {
+        **({"socket": (REFUSED["socket"], stream)} if listens else {}),
         "clone": ((56, 220), (Check(0, (CLONE_THREAD,), mask=CLONE_THREAD),)),
         # A stream pair reaches only its other end; a datagram one could be sent to any address.
-        "socketpair": (
-            (53, 199),
-            (Check(0, (AF_UNIX,)), Check(1, (SOCK_STREAM,), mask=SOCK_TYPE_MASK)),
-        ),
+        "socketpair": ((53, 199), stream),
         "kill": ((62, 129), (Check(0, (pid,)),)),
         "tgkill": ((234, 131), (Check(0, (pid,)),)),
         "prlimit64": ((302, 261), own),

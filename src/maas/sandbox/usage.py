@@ -16,6 +16,15 @@ MOST_ENTRIES = 10_000
 ENDLESS = 1 << 63
 
 
+def available_bytes() -> int:
+    """Memory that can be had without swapping, as the kernel estimates it."""
+    with open("/proc/meminfo", encoding="ascii") as file:  # noqa: PTH123 - read as the kernel's
+        for line in file:
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * KIB
+    return 0
+
+
 class Usage(Struct, frozen=True):
     """One process now.
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from maas.core.errors import ErrorKind, MaasError
 from maas.core.generation import Delta, GenerateRequest, Sampling, TokenPrompt
 from maas.core.ports import GenerationBounds, Generative
+from maas.sandbox import available_bytes
 from maas.settings import GenerationSettings
 from maas.telemetry.metrics import Metrics
 
@@ -32,15 +33,6 @@ def bounds_of(settings: GenerationSettings) -> GenerationBounds:
         template_bytes=settings.template_bytes,
         yielding=settings.yielding,
     )
-
-
-def available_bytes() -> int:
-    """Memory that can be had without swapping, as the kernel estimates it."""
-    with open("/proc/meminfo", encoding="ascii") as file:  # noqa: PTH123 - read as the kernel's
-        for line in file:
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return 0
 
 
 def warm_up(model: Generative, timeout_s: float) -> None:

@@ -160,6 +160,8 @@ class Loader:
         if isinstance(servable, ConfinedServable):
             memory += servable.memory_bytes
             servable.on_death(self._lost)
+        elif isinstance(servable, Generative):
+            servable.on_failure = lambda: self._lost("its engine failed")
         ready = Ready(*key, memory, took)
         self._loaded[key] = (served, ready)
         log.info("%s is ready after %.3f s", servable_id, took, extra=extra)

@@ -26,6 +26,7 @@ from maas.serving.router import Router
 from maas.settings import Settings
 from maas.telemetry.metrics import Counter, Metrics
 from maas.wire.exchange import LARGE_BYTES, Ask, Exchange
+from maas.wire.generation import internal
 from maas.wire.grpc.plane import GrpcPlane, has_trailers, is_grpc
 from maas.wire.grpc.table import rpcs as grpc_rpcs
 from maas.wire.http import (
@@ -46,7 +47,9 @@ from maas.wire.http import (
     send_answer,
 )
 from maas.wire.routes import Dialect, Family, Route
+from maas.wire.served import ServedNames
 from maas.wire.status import HTTP_STATUS
+from maas.wire.streaming import Streamed, send_streamed
 from maas.wire.table import family_of, match
 
 log = logging.getLogger("maas.dataplane")
@@ -62,7 +65,7 @@ class Endpoint:
         "compressed",
         "counts",
         "dialect",
-        "error_body",
+        "family",
         "handlers",
         "methods",
         "open",
@@ -78,7 +81,7 @@ class Endpoint:
         self.verb = route.verb
         self.dialect = route.dialect.value
         self.open = route.open
-        self.error_body = family.error_body
+        self.family = family
         self.counts: dict[int, Counter] = {}
         # As Triton: its asyncio client accepts gzip on every call and undoes it on this one only.
         self.compressed = route.dialect is not Dialect.OIP or route.verb == "predict"
@@ -120,6 +123,7 @@ class DataPlane:
         self._ids = count(1)
         self._prefix = token_hex(6)
         self.bodies = BodyBudget(settings.limits.bodies_bytes)
+        self.served = ServedNames()
         self._grpc = GrpcPlane(self, grpc_rpcs(), authenticator, metrics, self._new_id)
         self._rpcs = self._grpc.rpcs
         self._call_s = settings.limits.call_s
@@ -167,7 +171,7 @@ class DataPlane:
             context = CallContext(
                 request_id, principal, time.monotonic() + self._call_s, endpoint.dialect, 0, receive
             )
-            answer = await handler(
+            answer: Answer | Streamed = await handler(
                 Exchange(
                     self,
                     endpoint.ref,
@@ -185,10 +189,7 @@ class DataPlane:
             answer = self._error(error, path, request_id, endpoint)
         except Exception:
             log.exception("a request failed", extra={"request_id": request_id})
-            internal = MaasError(
-                ErrorKind.INTERNAL, f"the server failed on this request; its id is {request_id}"
-            )
-            answer = self._error(internal, path, request_id, endpoint)
+            answer = self._error(internal(request_id), path, request_id, endpoint)
         finally:
             if held:
                 self.bodies.give(held)
@@ -198,6 +199,9 @@ class DataPlane:
         if counter is None:
             counter = counts[status] = self._counter(endpoint, status)
         counter.count += 1
+        if isinstance(answer, Streamed):
+            await send_streamed(send, answer, request_id)
+            return
         if (
             accepted
             and len(answer.body) >= COMPRESSED_FROM
@@ -235,8 +239,8 @@ class DataPlane:
     def _error(
         self, error: MaasError, path: bytes, request_id: str, endpoint: Endpoint | None
     ) -> Answer:
-        error_body = family_of(path).error_body if endpoint is None else endpoint.error_body
-        headers = []
+        family = family_of(path) if endpoint is None else endpoint.family
+        headers = [] if family.error_headers is None else [*family.error_headers(error)]
         if error.retry_after_s is not None:
             headers.append((b"retry-after", b"%d" % max(1, round(error.retry_after_s))))
         if error.kind is ErrorKind.UNSUPPORTED_MEDIA:
@@ -245,7 +249,8 @@ class DataPlane:
             headers.append((b"www-authenticate", b"Bearer"))
         if error.kind is ErrorKind.METHOD_NOT_ALLOWED and endpoint is not None:
             headers.append((b"allow", ", ".join(endpoint.methods).encode("ascii")))
-        return Answer(error_body(error, request_id), HTTP_STATUS[error.kind], headers=headers)
+        body = family.error_body(error, request_id)
+        return Answer(body, HTTP_STATUS[error.kind], headers=headers)
 
 
 def _not_allowed(method: str, endpoint: Endpoint) -> MaasError:

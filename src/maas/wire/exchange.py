@@ -10,15 +10,19 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
+from maas.core.generation import GenerateRequest
 from maas.core.identity import ModelRef
-from maas.core.messages import CallContext, InferCall, InferReply, ModelView
+from maas.core.messages import CallContext, GenerateCall, InferCall, InferReply, ModelView
 from maas.core.ports import Engine
 from maas.core.signature import Signature
 from maas.core.tensor import Tensors
 from maas.serving.messages import Question, Reply
 from maas.serving.router import Router
 from maas.settings import Settings
+from maas.wire.generation import Generation
 from maas.wire.http import Answer, BodyBudget, Header
+from maas.wire.served import ServedNames
+from maas.wire.streaming import Streamed
 
 LARGE_BYTES = 128 << 10
 """Bodies and answers from here on are decoded and encoded on a thread."""
@@ -38,6 +42,7 @@ class Server(Protocol):
     worker: ThreadPoolExecutor
     ask: Ask
     bodies: BodyBudget
+    served: ServedNames
 
 
 class Exchange:
@@ -125,6 +130,24 @@ class Exchange:
             InferCall(view.servable, signature, inputs, rows, outputs, context)
         )
 
+    def generate(self, view: ModelView, requests: Sequence[GenerateRequest]) -> Generation:
+        """Asks a language model; the answer is to be closed.
+
+        Args:
+            view: the version.
+            requests: what is asked; several make up one answer.
+
+        Raises:
+            MaasError: PERMISSION_DENIED; everything else comes where the answer is read.
+        """
+        first_s = self.server.settings.generation.first_token_s
+        context = msgspec.structs.replace(self.context, deadline=time.monotonic() + first_s)
+        calls = [
+            self.server.engine.generate(GenerateCall(view.servable, request, context))
+            for request in requests
+        ]
+        return Generation(calls, context.request_id)
+
 
 def is_large(reply: InferReply) -> bool:
     """Whether an answer is to be encoded with `Exchange.off_loop`."""
@@ -134,4 +157,4 @@ def is_large(reply: InferReply) -> bool:
     return False
 
 
-Handler = Callable[[Exchange], Awaitable[Answer]]
+Handler = Callable[[Exchange], Awaitable[Answer | Streamed]]

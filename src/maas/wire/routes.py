@@ -7,7 +7,7 @@ can move a request from one route to another. Each dialect has its table in a fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from urllib.parse import unquote_to_bytes
 
@@ -16,6 +16,7 @@ from msgspec import Struct
 from maas.core.errors import ErrorKind, MaasError, invalid, not_found
 from maas.core.identity import ModelRef
 from maas.wire.exchange import Handler
+from maas.wire.http import Header
 
 
 class Dialect(StrEnum):
@@ -27,6 +28,7 @@ class Dialect(StrEnum):
     KSERVE = "kserve"
     MLFLOW = "mlflow"
     TORCHSERVE = "torchserve"
+    OPENAI = "openai"
 
 
 class Route(Struct, frozen=True):
@@ -56,6 +58,7 @@ class Family(Struct, frozen=True):
         fixed: its paths that name no model.
         match: understands a path that begins with one of the prefixes.
         error_body: an error and the request's id → the body in the dialect's shape.
+        error_headers: an error → headers that the dialect's clients act on.
     """
 
     dialect: Dialect
@@ -63,6 +66,7 @@ class Family(Struct, frozen=True):
     fixed: Mapping[bytes, Route]
     match: Callable[[bytes], Route]
     error_body: Callable[[MaasError, str], bytes]
+    error_headers: Callable[[MaasError], Sequence[Header]] | None = None
 
 
 def segments_of(path: bytes) -> list[str]:

@@ -11,6 +11,7 @@ HTTP_STATUS: Mapping[ErrorKind, int] = MappingProxyType(
     {
         ErrorKind.INVALID_ARGUMENT: 400,
         ErrorKind.FAILED_PRECONDITION: 400,
+        ErrorKind.CONTEXT_EXCEEDED: 400,
         ErrorKind.UNAUTHENTICATED: 401,
         ErrorKind.PERMISSION_DENIED: 403,
         ErrorKind.NOT_FOUND: 404,
@@ -32,6 +33,7 @@ GRPC_STATUS: Mapping[ErrorKind, int] = MappingProxyType(
     {
         ErrorKind.CANCELLED: 1,
         ErrorKind.INVALID_ARGUMENT: 3,
+        ErrorKind.CONTEXT_EXCEEDED: 3,
         ErrorKind.DEADLINE_EXCEEDED: 4,
         ErrorKind.NOT_FOUND: 5,
         ErrorKind.ALREADY_EXISTS: 6,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from maas.wire.kserve import routes as kserve
 from maas.wire.mlflow import routes as mlflow
 from maas.wire.oip import routes as oip
+from maas.wire.openai import routes as openai
 from maas.wire.plain import routes as plain
 from maas.wire.routes import Family, Route, no_route, planned
 from maas.wire.tfserving import routes as tfserving
@@ -16,15 +17,13 @@ FAMILIES: tuple[Family, ...] = (
     kserve.FAMILY,
     mlflow.FAMILY,
     torchserve.FAMILY,
+    openai.FAMILY,
     plain.FAMILY,
 )
 """In the order in which they are asked; the plain calls take what no other does."""
 
 _FIXED = {path: route for family in FAMILIES for path, route in family.fixed.items()}
-_PLANNED = (
-    b"/v1/chat/completions", b"/v1/completions", b"/v1/embeddings", b"/v1/responses",
-    b"/console",
-)  # fmt: skip
+_PLANNED = (b"/v1/embeddings", b"/v1/responses", b"/console")
 _PLANNED_BELOW = (b"/console/",)
 
 

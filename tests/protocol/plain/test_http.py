@@ -101,12 +101,8 @@ def test_other_methods_are_told_which_are_allowed(server, method, path, allow):
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("POST", "/v1/chat/completions"),
-        ("POST", "/v1/completions"),
         ("POST", "/v1/embeddings"),
         ("POST", "/v1/responses"),
-        ("POST", "/v2/models/iris/generate"),
-        ("POST", "/v2/models/iris/generate_stream"),
         ("POST", "/v1/models/iris:explain"),
     ],
 )

@@ -16,7 +16,7 @@ from maas import __version__
 
 COMMANDS = [
     ("serve",), ("publish",), ("models",), ("show",), ("delete",), ("alias",), ("rollback",),
-    ("predict",), ("ps",), ("logs",), ("doctor",), ("keys",), ("keys", "create"),
+    ("predict",), ("chat",), ("ps",), ("logs",), ("doctor",), ("keys",), ("keys", "create"),
     ("keys", "list"), ("keys", "revoke"),
 ]  # fmt: skip
 

@@ -42,6 +42,8 @@ def test_every_flag_reaches_the_server(stub: Stub, maas: Any, model: Path, tmp_p
         "--description", "flowers", "--accuracy", "0.97", "--metric", "rmse=3.1",
         "--metric", "n=2", "--tag", "team=a=b", "--card", str(card), "--sample", str(sample),
         "--no-promote", "--trust", "--engine", "openvino", "--code", str(module),
+        "--quantize", "q4_0", "--context", "4096", "--served-name", "gpt-4o-mini",
+        "--served-name", "openai/gpt-4o", "--drop-params",
     )  # fmt: skip
     assert result.code == 0
     seen = stub.last("POST")
@@ -56,6 +58,11 @@ def test_every_flag_reaches_the_server(stub: Stub, maas: Any, model: Path, tmp_p
         ("promote", "false"),
         ("trust", "true"),
         ("engine", "openvino"),
+        ("quantize", "q4_0"),
+        ("context", "4096"),
+        ("served_name", "gpt-4o-mini"),
+        ("served_name", "openai/gpt-4o"),
+        ("drop_params", "true"),
     ]
     assert set(untar(seen.body)) == {
         "model/iris.onnx",

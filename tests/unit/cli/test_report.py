@@ -4,6 +4,7 @@ import msgspec
 from maas_stub_server import REPORT
 
 from maas.cli.report import report_lines
+from maas.core.generation import Feature, GenerativeSpec
 from maas.core.records import EngineTiming
 
 
@@ -48,3 +49,35 @@ def test_the_sandbox_and_the_trust_are_said() -> None:
 def test_a_model_that_is_data_has_no_line_of_trust() -> None:
     assert text_of("trusted") == []
     assert text_of("sandbox") == []
+
+
+def test_a_language_model_is_measured_in_tokens() -> None:
+    timings = (
+        EngineTiming("openvino-genai", 10_000.0, 2_500.0, 4),
+        EngineTiming("llamacpp", 12_500.0, 8_000.0, 4, note="1.7 times slower"),
+        EngineTiming("transformers", 0, 0, 0, note="it cannot load the model"),
+    )
+    spec = GenerativeSpec(
+        32_768, 151_936, "hermes", (Feature.LOGIT_BIAS, Feature.MIN_P), served_names=("a", "b/c")
+    )
+    report = msgspec.structs.replace(
+        REPORT, engine="openvino-genai", timings=timings, generative=spec
+    )
+    assert text_of("timing", report) == [
+        "* openvino-genai  100 tokens/s alone, 400 with 4 callers",
+        "  llamacpp        80 tokens/s alone, 125 with 4 callers; 1.7 times slower",
+        "  transformers    it cannot load the model",
+    ]
+    assert text_of("context", report) == ["32,768 tokens, of 151,936 different ones"]
+    assert text_of("served as", report) == ["a, b/c"]
+    assert text_of("tools", report) == ["called as hermes models do"]
+    assert text_of("lacks", report) == ["logit_bias, min_p: refused"]
+    assert "on 512 tokens (" in text_of("parity", report)[0]
+    dropping = msgspec.structs.replace(spec, drop_params=True)
+    report = msgspec.structs.replace(report, generative=dropping)
+    assert text_of("lacks", report) == ["logit_bias, min_p: left out of requests"]
+
+
+def test_other_models_have_no_lines_of_language_models() -> None:
+    for label in ("context", "served as", "tools", "lacks"):
+        assert text_of(label) == []

@@ -98,7 +98,8 @@ def test_publish_flags_go_on(executed: list[list[str]], maas: Any, tmp_path: Pat
     flags = ["--name", "iris", "--alias", "prod", "--metric", "n=1", "--tag", "a=b",
              "--description", "-d", "--accuracy", "0.9", "--card", "/c", "--sample", "/s",
              "--code", "/m.py", "--code", "/package", "--engine", "sklearn", "--trust",
-             "--no-promote"]  # fmt: skip
+             "--quantize", "f16", "--context", "512", "--served-name", "a", "--served-name", "b/c",
+             "--drop-params", "--no-promote"]  # fmt: skip
     assert maas("serve", str(file), *flags).code == 0
     then = json.loads(executed[0][-1])
     given = then[then.index("publish") + 1 : then.index("--wait-ready")]

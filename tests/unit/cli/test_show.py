@@ -13,6 +13,7 @@ from maas_stub_server import IRIS, Seen, Stub, make_model, make_version
 
 from maas.cli.snippets import snippet
 from maas.core.errors import ErrorKind, MaasError
+from maas.core.generation import Feature, GenerativeSpec
 from maas.core.identity import ModelRef, parse_ref
 from maas.core.records import ServerInfo, VersionRecord
 from maas.core.signature import Signature, check_inputs
@@ -196,3 +197,59 @@ def test_what_is_no_chat_model_keeps_its_kind() -> None:
     with pytest.raises(MaasError) as caught:
         snippet("openai", "http://h", ModelRef("m"), make_version("m", 1), locked=False)
     assert caught.value.kind is ErrorKind.FAILED_PRECONDITION
+
+
+def language_model(**about: Any) -> VersionRecord:
+    text = TensorSpec("text", DType.BYTES, (None,))
+    signature = Signature("serving_default", (text,), (text,), batched=False, method="generate")
+    version = make_version("assistant", 1)
+    report = msgspec.structs.replace(version.report, generative=GenerativeSpec(512, 2048, **about))
+    return msgspec.structs.replace(version, signatures={signature.name: signature}, report=report)
+
+
+CHAT = {"role": "assistant", "content": "Good day"}
+
+
+@pytest.mark.parametrize("language", ["curl", "python", "openai"])
+@pytest.mark.parametrize("locked", [False, True])
+def test_a_language_model_is_talked_to(stub: Stub, language: str, locked: bool) -> None:
+    if language == "curl" and shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    if language == "openai":
+        pytest.importorskip("openai")
+        chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "assistant",
+                 "choices": [{"index": 0, "delta": CHAT, "finish_reason": "stop"}]}  # fmt: skip
+        frames = [b"data: " + json.dumps(chunk).encode() + b"\n\n", b"data: [DONE]\n\n"]
+        stub.headers["Content-Type"] = "text/event-stream"
+        stub.on("POST /v1/chat/completions", 200, frames)
+    else:
+        stub.on("POST /v1/chat/completions", 200, {"choices": [{"message": CHAT}]})
+    ref = parse_ref("assistant@prod")
+    code = snippet(language, stub.url, ref, language_model(), locked)
+    assert "Good day" in run_snippet(language, code)
+    body = json.loads(stub.last("POST").body)
+    assert body["model"] == "assistant@prod"
+    assert body["messages"] == [{"role": "user", "content": "Hello"}]
+    sent = stub.last("POST").headers.get("authorization", "")
+    assert ("maas_k" in sent) == locked
+    assert "maas_k" not in code
+
+
+@pytest.mark.parametrize("language", ["curl", "python"])
+def test_a_language_model_without_a_template_continues_a_text(stub: Stub, language: str) -> None:
+    if language == "curl" and shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    stub.on("POST /v1/completions", 200, {"choices": [{"text": " world"}]})
+    version = language_model(lacks=(Feature.CHAT,))
+    code = snippet(language, stub.url, parse_ref("base"), version, locked=False)
+    assert " world" in run_snippet(language, code)
+    assert json.loads(stub.last("POST").body)["prompt"] == "Hello"
+    code = snippet("openai", stub.url, parse_ref("base"), version, locked=False)
+    assert "client.completions.create" in code
+    compile(code, "snippet", "exec")
+
+
+def test_a_language_model_also_has_its_tensors() -> None:
+    code = snippet("triton", "http://h", ModelRef("assistant"), language_model(), locked=False)
+    compile(code, "snippet", "exec")
+    assert "InferInput('text'" in code

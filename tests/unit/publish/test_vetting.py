@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from maas.core.errors import ErrorKind, MaasError
+from maas.core.generation import GenerativeSpec
 from maas.core.records import EngineTiming, Parity
 from maas.core.signature import DEFAULT_SIGNATURE, Signature
 from maas.core.tensor import DType, TensorSpec
@@ -42,12 +43,15 @@ def folder(tmp_path) -> Path:
     (made / "code").mkdir(parents=True)
     (made / "model.onnx").write_bytes(b"model")
     (made / "code" / "features.py").write_bytes(b"")
+    (tmp_path / "published" / "inner").mkdir(parents=True)
+    (tmp_path / "published" / "inner" / "weights.bin").write_bytes(b"weights")
+    (tmp_path / "published" / "link").symlink_to("inner")
     return made
 
 
 def vet(folder: Path, finding=FINDING, format_="skops", **changes) -> Finding:
     changed = msgspec.structs.replace(finding, **changes) if changes else finding
-    return vet_finding(changed, format_, load_runtimes(), folder)
+    return vet_finding(changed, format_, load_runtimes(), folder, folder.parent / "published")
 
 
 def refused(folder: Path, **rest) -> str:
@@ -171,4 +175,47 @@ def test_texts_are_cut(folder):
 def test_words_of_the_second_child_from_the_first(folder):
     said = Raced("onnx", {DEFAULT_SIGNATURE: SIGNATURE}, "", "", (), {})
     with pytest.raises(MaasError, match="out of turn"):
-        vet_finding(said, "skops", load_runtimes(), folder)
+        vet_finding(said, "skops", load_runtimes(), folder, folder)
+
+
+TEXTS = TensorSpec("text", DType.BYTES, (None,))
+WRITES = Signature(DEFAULT_SIGNATURE, (TEXTS,), (TEXTS,), batched=False, method="generate")
+LANGUAGE = msgspec.structs.replace(
+    FINDING,
+    engine="llamacpp",
+    format="gguf",
+    entry="model.gguf",
+    signatures={DEFAULT_SIGNATURE: WRITES},
+    generative=GenerativeSpec(2048, 600),
+    linked={"model.gguf": "inner/weights.bin"},
+)
+
+
+def test_a_language_model_passes(folder):
+    kept = vet(folder, LANGUAGE, "gguf")
+    assert kept.linked == {"model.gguf": "inner/weights.bin"}
+    assert vet(folder, LANGUAGE, "gguf", entry="model", linked={"model/a": "inner/weights.bin"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"linked": {}}, "the entry is not there"),
+        ({"linked": {"model.gguf": "../secret"}}, "was not published"),
+        ({"linked": {"model.gguf": "/etc/passwd"}}, "was not published"),
+        ({"linked": {"model.gguf": ""}}, "was not published"),
+        ({"linked": {"model.gguf": "inner"}}, "is no file"),
+        ({"linked": {"model.gguf": "absent"}}, "does not hold"),
+        ({"linked": {"model.gguf": "link/weights.bin"}}, "is a link"),
+        ({"linked": {"../model.gguf": "inner/weights.bin"}}, "cannot be put"),
+        ({"linked": {"model.onnx": "inner/weights.bin"}}, "cannot be put"),
+        ({"linked": {str(n): "inner/weights.bin" for n in range(10_001)}}, "more than 10000"),
+        ({"generative": None}, "no figures of a language model"),
+        ({"signatures": {DEFAULT_SIGNATURE: SIGNATURE}}, "no figures of a language model"),
+        ({"generative": GenerativeSpec(0, 600)}, "context or vocabulary is impossible"),
+        ({"generative": GenerativeSpec(2048, 1 << 30)}, "context or vocabulary is impossible"),
+        ({"generative": GenerativeSpec(2048, 600, "own")}, "writes tool calls in no known way"),
+    ],
+)
+def test_what_a_language_model_may_not_be(folder, changes, said):
+    assert said in refused(folder, finding=LANGUAGE, format_="gguf", **changes)

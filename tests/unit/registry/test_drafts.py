@@ -19,6 +19,9 @@ BOUNDS: list[dict[str, Any]] = [
     {"metrics": {str(n): -1e300 for n in range(100)}},
     {"tags": {"k" * 256: "v" * 256, "empty": ""}},
     {"alias": ("prod", "stable-2")},
+    {"quantize": "f16"},
+    {"quantize": "q4_0", "context_tokens": 1 << 24, "drop_params": True},
+    {"served_names": ("gpt-4o-mini", "meta-llama/Llama-3.2-1B", "助手")},
 ]
 BEYOND: list[tuple[dict[str, Any], str]] = [
     ({"description": "x" * 10_001}, "10001 characters; at most 10000"),
@@ -38,6 +41,30 @@ BEYOND: list[tuple[dict[str, Any], str]] = [
     ({"alias": ("../prod",)}, "is not an alias"),
     ({"alias": ("a",) * 101}, "101 aliases"),
 ]
+
+
+OF_LANGUAGE_MODELS: list[tuple[dict[str, Any], str]] = [
+    ({"quantize": "q5_k"}, "'q5_k' is no quantisation; expected f16, q8_0, q4_0"),
+    ({"context_tokens": -1}, "a context of -1 tokens"),
+    ({"context_tokens": (1 << 24) + 1}, "out of range"),
+    ({"served_names": ("a",) * 101}, "101 served names"),
+    ({"served_names": ("",)}, "'' is not a served name"),
+    ({"served_names": ("a//b",)}, "'' is not a served name"),
+    ({"served_names": ("../a",)}, r"'\.\.' is not a served name"),
+    ({"served_names": ("iris:2",)}, "'iris:2' is not a served name"),
+    ({"served_names": ("iris@prod",)}, "'iris@prod' is not a served name"),
+    ({"served_names": ("a\n",)}, "is not a served name"),
+    ({"served_names": ("a" * 129,)}, "has 129 characters"),
+    ({"served_names": ("a/" * 64 + "a",)}, "has 129 characters"),
+    ({"served_names": ("cafe\u0301",)}, "write it in NFC"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), OF_LANGUAGE_MODELS)
+def test_what_may_not_be_said_of_language_models(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(MaasError, match=message) as caught:
+        check_options(PublishOptions(**options))
+    assert caught.value.kind is ErrorKind.INVALID_ARGUMENT
 
 
 @pytest.mark.parametrize("options", BOUNDS)

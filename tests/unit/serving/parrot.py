@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from maas.core.errors import ErrorKind, MaasError, invalid
@@ -45,6 +46,7 @@ class Parrot:
         self._said: dict[tuple[int, Deliver], int] = {}
         self._open = True
         self.cancelled = 0
+        self.on_failure: Callable[[], object] = lambda: None
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 

@@ -89,8 +89,8 @@ async def test_when_to_come_back_is_whole_seconds_and_never_none(
         ("POST", "/%2e%2e/predict", 400, "plain"),
         ("POST", "/v2/models/%2e%2e/infer", 400, "oip"),
         ("GET", "/v1/models/%2e%2e", 400, "tfserving"),
-        ("POST", "/v1/chat/completions", 501, "plain"),
-        ("GET", "/v2/models/iris/generate", 501, "oip"),
+        ("POST", "/console", 501, "plain"),
+        ("GET", "/v2/models/iris/generate", 405, "oip"),
     ],
 )
 async def test_what_cannot_be_has_its_status_in_the_dialect_of_its_path(

@@ -22,6 +22,8 @@ GUARDED = [
     ("POST", "/classify", "plain"),
     ("POST", "/iris/classify", "plain"),
     ("GET", "/v2", "oip"),
+    ("POST", "/v2/models/iris/generate", "oip"),
+    ("POST", "/v2/models/iris/versions/1/generate_stream", "oip"),
     ("GET", "/v2/models/iris", "oip"),
     ("GET", "/v2/models/nobody", "oip"),
     ("GET", "/v2/models/iris/ready", "oip"),

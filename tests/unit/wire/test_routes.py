@@ -41,6 +41,8 @@ ROUTES = [
     (b"/v2/models/iris/versions/3/config", Dialect.OIP, "config", "GET", THIRD),
     (b"/v2/models/iris/stats", Dialect.OIP, "statistics", "GET", IRIS),
     (b"/v2/models/iris/versions/3/stats", Dialect.OIP, "statistics", "GET", THIRD),
+    (b"/v2/models/iris/generate", Dialect.OIP, "generate", "POST", IRIS),
+    (b"/v2/models/iris/versions/3/generate_stream", Dialect.OIP, "generate_stream", "POST", THIRD),
     (b"/v2/models/stats", Dialect.OIP, "statistics", "GET", None),
     (b"/v2/models/stats/infer", Dialect.OIP, "predict", "POST", ModelRef("stats")),
     (b"/v2/models/iris/trace/setting", Dialect.OIP, "tracing", "GET POST", IRIS),
@@ -69,6 +71,8 @@ ROUTES = [
     (b"/v1/models/iris/labels/prod:regress", Dialect.TFSERVING, "regress", "POST", PROD),
     (b"/v1/models/metadata", Dialect.TFSERVING, "model_status", "GET", ModelRef("metadata")),
     (b"/v1/models", Dialect.KSERVE, "models", "GET", None),
+    (b"/v1/chat/completions", Dialect.OPENAI, "chat", "POST", None),
+    (b"/v1/completions", Dialect.OPENAI, "completion", "POST", None),
     (b"/invocations", Dialect.MLFLOW, "predict", "POST", None),
     (b"/ping", Dialect.MLFLOW, "ready", "GET", None),
     (b"/health", Dialect.MLFLOW, "ready", "GET", None),
@@ -202,8 +206,7 @@ def test_the_protocols_words_are_in_the_refusal() -> None:
 
 
 PLANNED = [
-    b"/v1/chat/completions", b"/v1/completions", b"/v1/embeddings", b"/v1/responses", b"/console",
-    b"/console/x", b"/v2/models/iris/generate", b"/v2/models/iris/generate_stream",
+    b"/v1/embeddings", b"/v1/responses", b"/console", b"/console/x",
     b"/v1/models/iris/versions/3:explain",
 ]  # fmt: skip
 

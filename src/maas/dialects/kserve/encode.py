@@ -6,10 +6,14 @@ from collections.abc import Sequence
 
 import orjson
 
+from maas.dialects.openai.models import ListedModel, list_members
 
-def encode_model_list(names: Sequence[str]) -> bytes:
+
+def encode_model_list(names: Sequence[str], written: Sequence[ListedModel]) -> bytes:
     """Writes `GET /v1/models`: KServe's `models`, and the list that OpenAI's clients look for.
 
-    OpenAI's `data` lists what its own paths can call: nothing, as they are not built yet.
+    Args:
+        names: of all models that have a version for calls.
+        written: the language models among them, which OpenAI's paths can call, by all their names.
     """
-    return orjson.dumps({"models": list(names), "object": "list", "data": []})
+    return orjson.dumps({"models": list(names), **list_members(written)})

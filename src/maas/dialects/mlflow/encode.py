@@ -18,6 +18,7 @@ ERROR_CODES: Mapping[ErrorKind, str] = MappingProxyType(
     {
         ErrorKind.INVALID_ARGUMENT: "BAD_REQUEST",
         ErrorKind.FAILED_PRECONDITION: "INVALID_STATE",
+        ErrorKind.CONTEXT_EXCEEDED: "BAD_REQUEST",
         ErrorKind.UNAUTHENTICATED: "UNAUTHENTICATED",
         ErrorKind.PERMISSION_DENIED: "PERMISSION_DENIED",
         ErrorKind.NOT_FOUND: "RESOURCE_DOES_NOT_EXIST",

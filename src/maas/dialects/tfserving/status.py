@@ -10,6 +10,7 @@ from maas.core.messages import ModelView, VersionStatus
 from maas.core.signature import Signature
 from maas.core.states import ServableState
 from maas.core.tensor import DType, TensorSpec
+from maas.dialects.openai.models import ListedModel, model_members
 
 METHOD_PREFIX = "tensorflow/serving/"
 """Before `predict`, `classify` and `regress`."""
@@ -33,13 +34,14 @@ TENSORFLOW_NAMES = {
 """Element types as `tensorflow/core/framework/types.proto` names them."""
 
 
-def encode_status(statuses: Sequence[VersionStatus]) -> bytes:
+def encode_status(statuses: Sequence[VersionStatus], written: ListedModel | None = None) -> bytes:
     """Writes `GET /v1/models/NAME[/versions/N|/labels/L]`, in the order given.
 
-    `name` and `ready` are KServe's fields of the same path.
+    `name` and `ready` are KServe's fields of the same path. A language model has OpenAI's, too.
     """
     return orjson.dumps(
         {
+            **({} if written is None else model_members(written)),
             "name": statuses[0].servable.name if statuses else "",
             "ready": any(status.state is ServableState.AVAILABLE for status in statuses),
             "model_version_status": [

@@ -39,6 +39,10 @@ QUERY = (
     "promote",
     "trust",
     "engine",
+    "quantize",
+    "context",
+    "served_name",
+    "drop_params",
 )
 
 
@@ -106,6 +110,29 @@ async def publish_version(
         str,
         QueryParameter(description="What is to serve it; the fastest that agrees where absent."),
     ] = "",
+    quantize: Annotated[
+        str,
+        QueryParameter(
+            description="How a language model's weights are kept: `f16`, `q8_0` or `q4_0`."
+        ),
+    ] = "",
+    context: Annotated[
+        int,
+        QueryParameter(description="A smaller context than a language model's own, tokens."),
+    ] = 0,
+    served_name: Annotated[
+        list[str] | None,
+        QueryParameter(
+            description="A further name that requests may give as `model`; as often as wanted."
+        ),
+    ] = None,
+    drop_params: Annotated[
+        bool,
+        QueryParameter(
+            description="Leave out parameters that its engine lacks, and say so in a header, "
+            "instead of refusing."
+        ),
+    ] = False,
     idempotency_key: Annotated[
         str | None,
         HeaderParameter(name="Idempotency-Key", description="The same key, the same operation."),
@@ -126,6 +153,10 @@ async def publish_version(
         promote=promote,
         trust=trust,
         engine=_engine(engine),
+        quantize=quantize,
+        context_tokens=context,
+        served_names=tuple(dict.fromkeys(served_name or ())),
+        drop_params=drop_params,
     )
     if request.headers.get("content-encoding", "identity") != "identity":
         raise MaasError(

@@ -10,10 +10,10 @@ from maas.wire.http import Answer
 
 
 async def models(exchange: Exchange) -> Answer:
-    """`GET /v1/models`: the models that have a version for calls."""
+    """`GET /v1/models`: the models that have a version for calls, for KServe's and OpenAI's."""
     plan = exchange.server.router.plan
     names = sorted(name for name, model in plan.models.items() if model.default is not None)
-    return Answer(encode_model_list(names))
+    return Answer(encode_model_list(names, exchange.server.served.listed(plan)))
 
 
 def error_body(error: MaasError, request_id: str) -> bytes:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from maas.core.errors import ErrorKind, MaasError, invalid, not_found
+from maas.core.errors import MaasError, invalid, not_found
 from maas.core.identity import ModelRef, check_name, parse_ref, parse_version
 from maas.wire.exchange import Handler
-from maas.wire.oip import handlers
+from maas.wire.oip import generate, handlers
 from maas.wire.routes import Dialect, Family, Route, segments_of, trailing_slash
 
 _MODELS = b"/v2/models/"
@@ -31,7 +31,6 @@ _FIXED = {
     b"/v2/logging": _fixed("logging", _LOGGING),
     b"/v2/trace/setting": _fixed("tracing", _TRACING),
 }
-_TEXT_VERBS = frozenset(("generate", "generate_stream"))
 
 
 def _match(path: bytes) -> Route:
@@ -52,10 +51,6 @@ def _match(path: bytes) -> Route:
             raise invalid(f"{str(ref)!r} and /versions/ both name a version; use one of them")
         ref = ModelRef(ref.name, version=parse_version(rest[1]))
         rest = rest[2:]
-    if len(rest) == 1 and rest[0] in _TEXT_VERBS:
-        raise MaasError(
-            ErrorKind.UNIMPLEMENTED, f"/{rest[0]} is not built yet: it comes with language models"
-        )
     if rest == ["trace", "setting"] and not versioned:
         return Route(Dialect.OIP, "tracing", _TRACING, ref)
     found = _OF_A_MODEL.get("/".join(rest))
@@ -72,6 +67,8 @@ _OF_A_MODEL: Mapping[str, tuple[str, Mapping[str, Handler]]] = MappingProxyType(
         "infer": ("predict", {"POST": handlers.infer}),
         "config": ("config", {"GET": handlers.config}),
         "stats": ("statistics", {"GET": handlers.statistics}),
+        "generate": ("generate", {"POST": generate.generate}),
+        "generate_stream": ("generate_stream", {"POST": generate.generate_stream}),
     }
 )
 
@@ -105,7 +102,7 @@ def _match_region(path: bytes) -> Route:
 def _no_such_route() -> MaasError:
     return not_found(
         "no such route; expected /v2/models/NAME[/versions/N], with /ready, /infer, /config, "
-        "/stats or nothing"
+        "/stats, /generate, /generate_stream or nothing"
     )
 
 

@@ -75,9 +75,13 @@ async def status(exchange: Exchange) -> Answer:
     """`GET /v1/models/NAME[/versions/N|/labels/L]`: every version, or the one that is named."""
     ref = exchange.ref
     assert ref is not None
-    statuses = exchange.server.router.statuses(ref.name)
+    router, served = exchange.server.router, exchange.server.served
     if ref.version is None and ref.alias is None:
-        return Answer(encode_status(statuses))
+        # OpenAI's clients ask here for a language model by any of its names.
+        name = served.find(router.plan, ref.name) or ref.name
+        written = served.get(router.plan, ref.name)
+        return Answer(encode_status(router.statuses(name), written))
+    statuses = router.statuses(ref.name)
     servable = exchange.resolve().servable
     return Answer(encode_status([one for one in statuses if one.servable == servable]))
 

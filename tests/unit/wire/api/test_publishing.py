@@ -134,6 +134,11 @@ async def test_cards_that_are_refused(
         ({"trust": "perhaps"}, "trust"),
         ({"engine": "../x"}, "not the name of an engine"),
         ({"engine": "x" * 65}, "not the name of an engine"),
+        ({"quantize": "q5_k"}, "no quantisation"),
+        ({"context": "-1"}, "a context of -1"),
+        ({"context": "much"}, "context"),
+        ({"served_name": "a b"}, "not a served name"),
+        ({"drop_params": "perhaps"}, "drop_params"),
         ({"filename": "../../etc/passwd"}, "cannot be a file name"),
         ({"filename": "/etc/passwd"}, "cannot be a file name"),
         ({"description": "x" * 10_001}, "10001 characters"),
@@ -160,6 +165,26 @@ async def test_code_is_published_by_who_may(
     assert pipeline.options.trust is True
     assert pipeline.options.engine == "pickle"
     assert pipeline.code == {"features.py": b"f", "p/__init__.py": b""}
+
+
+async def test_what_is_said_of_a_language_model(
+    owner: httpx.AsyncClient, pipeline: FakePipeline
+) -> None:
+    params = [
+        ("quantize", "q4_0"),
+        ("context", "4096"),
+        ("served_name", "gpt-4o-mini"),
+        ("served_name", "openai/gpt-4o"),
+        ("served_name", "gpt-4o-mini"),
+        ("drop_params", "true"),
+    ]
+    answer = await owner.post(VERSIONS, content=b"model", params=params)
+    assert answer.status_code == 202
+    await owner.get(f"{answer.headers['location']}/events")
+    assert pipeline.options.quantize == "q4_0"
+    assert pipeline.options.context_tokens == 4096
+    assert pipeline.options.served_names == ("gpt-4o-mini", "openai/gpt-4o")
+    assert pipeline.options.drop_params
 
 
 async def test_code_is_not_published_by_a_publisher(
