@@ -55,7 +55,7 @@ class GenerativeSpec(Struct, frozen=True):
 
 
 class TextPrompt(Struct, frozen=True, array_like=True, tag="text", gc=False):
-    """A text to be continued, as it is; special tokens written in it are texts."""
+    """A text to be continued, as it is; control tokens that are written in it are recognised."""
 
     text: str
 

@@ -55,7 +55,8 @@ class Prompter:
             tokens = self._checked(prompt.tokens)
         elif isinstance(prompt, TextPrompt):
             self._check_size(len(prompt.text.encode(errors="replace")), "the prompt")
-            tokens = self._vocabulary.encode(prompt.text, special=False)
+            # Callers who render templates themselves write control tokens.
+            tokens = self._vocabulary.encode(prompt.text, special=True)
             tokens = self._begun(tokens) if card.add_bos else tokens
         else:
             tokens = self._vocabulary.encode(self._rendered(prompt), special=True)
