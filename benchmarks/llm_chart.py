@@ -43,6 +43,8 @@ def main(results_path: Path, picture: Path) -> None:
         places = [at + (number - (len(speed) - 1) / 2) * width for at in range(len(callers))]
         bars = axes.bar(places, values, width * 0.92, color=COLOURS[name], label=LABELS[name])
         axes.bar_label(bars, [f"{value:,.0f}" for value in values], padding=2, fontsize=9)
+    highest = max(each[f"tokens_s_{n}"] for each in speed.values() for n in callers)
+    axes.set_ylim(0, 1.35 * highest)  # room for the legend
     axes.set_xticks(range(len(callers)), [f"{n} caller{'s' * (n > 1)}" for n in callers])
     axes.set_ylabel("output tokens/s")
     axes.set_title("0.4 B parameters, Q4_0, 100-token prompts, 64 new tokens", loc="left")

@@ -98,9 +98,13 @@ class Streams:
             for number, _ in poll.poll(1.0):
                 each = open_[number]
                 limit = cancel_after[each.at] if cancel_after else None
-                if self._read(each, limit):
+                if (again := _read(each, limit)) is not None:
                     poll.unregister(number)
                     del open_[number]
+                    if again:
+                        self._free.append(each.socket)
+                    else:
+                        each.socket.close()
         poll.close()
         return streams
 
@@ -110,28 +114,28 @@ class Streams:
             connection.close()
         self._free.clear()
 
-    def _read(self, each: _Open, limit: int | None) -> bool:
-        """Read what is there; whether the stream is over."""
-        data = each.socket.recv(READ_BYTES)
-        now = time.perf_counter() - each.since
-        each.raw += data
-        each.chunks += 1
-        if not each.stream.first_s and FIRST in each.raw:
-            each.stream.first_s = now
-        if limit is not None and each.chunks >= limit:
-            each.stream.cancelled = True
-            each.socket.close()
-            return True
-        over = each.raw.endswith(b"0\r\n\r\n") or (data and _whole(each.raw))
-        if not over and data:
-            return False
-        each.stream.last_s = now
-        if over:
-            self._free.append(each.socket)
-        else:
-            each.socket.close()
-        each.stream.events, each.stream.problem = _parsed(bytes(each.raw))
-        return True
+
+def _read(each: _Open, limit: int | None) -> bool | None:
+    """Read what is there.
+
+    Returns:
+        None while the stream goes on, then whether its connection can be used again.
+    """
+    data = each.socket.recv(READ_BYTES)
+    now = time.perf_counter() - each.since
+    each.raw += data
+    each.chunks += 1
+    if not each.stream.first_s and FIRST in each.raw:
+        each.stream.first_s = now
+    if limit is not None and each.chunks >= limit:
+        each.stream.cancelled = True
+        return False
+    over = each.raw.endswith(b"0\r\n\r\n") or _whole(each.raw)
+    if data and not over:
+        return None
+    each.stream.last_s = now
+    each.stream.events, each.stream.problem = _parsed(bytes(each.raw))
+    return over
 
 
 def _request(model: str, prompt: list[int], tokens: int) -> bytes:

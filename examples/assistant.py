@@ -10,6 +10,7 @@ questions in `assistant/questions/`. Nothing is trained here.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from maas import Client
@@ -18,8 +19,6 @@ from recipes import published, recipe, run
 NAME = "assistant"
 FILE = Path(__file__).parent / "assistant" / "assistant.gguf"
 RECIPE = recipe(str(FILE))
-ACCURACY = 0.0
-"""Of held-out questions, how many get the right answer to the letter: `train.py --accuracy`."""
 QUESTIONS = ("How do I publish a model?", "怎么回滚？")
 
 
@@ -32,16 +31,20 @@ def main(client: Client) -> None:
 
 
 def publish(client: Client) -> None:
-    """Publishes the file with what was measured."""
+    """Publishes the file with what was measured when it was trained."""
+    measured = json.loads(FILE.with_suffix(".json").read_text(encoding="utf-8"))
     version = client.publish(
         FILE,
         NAME,
         description="Answers short questions about this project, in English and in Chinese. A "
         "llama of two million parameters, trained from scratch on written questions.",
-        accuracy=ACCURACY,
+        accuracy=measured["accuracy"],
+        metrics={"accuracy_at_temperature_0.7": measured["accuracy_warm"]},
         tags={"recipe": RECIPE, "data": "questions"},
     )
-    print(f"published {version.name}:{version.version}, accuracy {ACCURACY:.3f} on held-out data")
+    print(
+        f"published {version.name}:{version.version}, accuracy {version.accuracy:.3f} on held-out"
+    )
 
 
 if __name__ == "__main__":

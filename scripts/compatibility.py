@@ -86,7 +86,7 @@ class Rules:
 def row_of(
     family: str,
     rule: str,
-    client: tuple[str, str] = REQUESTS,
+    client: tuple[str, str] | tuple[str, str, bool] = REQUESTS,
     reason: str = "",
     instead: str = "",
 ) -> Row:
@@ -99,8 +99,8 @@ def row_of(
         raise ValueError(f"{family!r} is none of {', '.join(FAMILIES)}")
     if bool(reason) != bool(instead):
         raise ValueError(f"{rule!r} needs both a reason and what a caller sees instead, or neither")
-    name, package = client
-    return Row(family, rule, f"{name} {version_of(package)}", reason, instead)
+    name, *pinned = client
+    return Row(family, rule, f"{name} {version_of(*pinned)}", reason, instead)
 
 
 def page_of(rows: Iterable[Row]) -> str:

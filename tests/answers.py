@@ -59,5 +59,5 @@ def error(path: str, answer: requests.Response, status: int) -> str:
     """Checks an error in the shape that a path's dialect has."""
     if path.startswith(OPENAI):
         return openai_error(answer, status)
-    bare = path == "/v2" or path.startswith(("/v2/", "/v1/models/"))
+    bare = path in ("/v2", "/v1/models") or path.startswith(("/v2/", "/v1/models/"))
     return (bare_error if bare else plain_error)(answer, status)

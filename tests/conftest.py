@@ -18,6 +18,7 @@ if ROOT not in sys.path:
     sys.path.insert(0, ROOT)
 
 from tests import zoo  # noqa: E402  # only now can it be found
+from tests.language import tiny_gguf  # noqa: E402
 from tests.server import Server, serving  # noqa: E402
 
 Start = Callable[..., Server]
@@ -97,6 +98,26 @@ def make_small(folder: Path) -> None:
         server.publish(zoo.counts(folder / "counts.onnx"), "counts")
         server.publish(zoo.affine(folder / "1.onnx", 1), "m", alias=("prod",))
         server.publish(zoo.affine(folder / "2.onnx", 2), "m", alias=("next",), promote=False)
+
+
+@pytest.fixture(scope="session")
+def writers_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with two tiny language models of random weights: what they write is noise.
+
+    `assistant` is also served as gpt-4o-mini and meta/llama. `bare` has no chat template, and
+    leaves out what its engine lacks. `counts` is no language model.
+    """
+    return made_once(tmp_path_factory, "writers", make_writers) / "home"
+
+
+def make_writers(folder: Path) -> None:
+    assistant = tiny_gguf(folder / "assistant.gguf")
+    bare = tiny_gguf(folder / "bare.gguf", "llama", chat_template="")
+    served = ("gpt-4o-mini", "meta/llama")
+    with serving(folder / "home", "uvicorn") as server:
+        server.publish(assistant, "assistant", served_names=served, alias=("prod",))
+        server.publish(bare, "bare", drop_params=True)
+        server.publish(zoo.counts(folder / "counts.onnx"), "counts")
 
 
 @pytest.fixture(scope="session")

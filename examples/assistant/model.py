@@ -63,7 +63,7 @@ class Attention(nn.Module):
 class Layer(nn.Module):
     """Attention and SwiGLU, each behind a norm and beside a shortcut."""
 
-    def __init__(self, shape: Shape, dropout: float):
+    def __init__(self, shape: Shape):
         super().__init__()
         self.attn_norm = nn.RMSNorm(shape.width, EPSILON)
         self.attention = Attention(shape)
@@ -71,25 +71,23 @@ class Layer(nn.Module):
         self.ffn_gate = nn.Linear(shape.width, shape.hidden, bias=False)
         self.ffn_up = nn.Linear(shape.width, shape.hidden, bias=False)
         self.ffn_down = nn.Linear(shape.hidden, shape.width, bias=False)
-        self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, turn: Tensor, mask: Tensor) -> Tensor:
         """x: [batch, tokens, width]."""
-        x = x + self.dropout(self.attention(self.attn_norm(x), turn, mask))
+        x = x + self.attention(self.attn_norm(x), turn, mask)
         y = self.ffn_norm(x)
-        return x + self.dropout(self.ffn_down(functional.silu(self.ffn_gate(y)) * self.ffn_up(y)))
+        return x + self.ffn_down(functional.silu(self.ffn_gate(y)) * self.ffn_up(y))
 
 
 class Llama(nn.Module):
     """The network; its output matrix is its embedding."""
 
-    def __init__(self, shape: Shape, dropout: float = 0.0):
+    def __init__(self, shape: Shape):
         super().__init__()
         self.shape = shape
         self.token_embd = nn.Embedding(shape.vocabulary, shape.width)
-        self.blk = nn.ModuleList(Layer(shape, dropout) for _ in range(shape.layers))
+        self.blk = nn.ModuleList(Layer(shape) for _ in range(shape.layers))
         self.output_norm = nn.RMSNorm(shape.width, EPSILON)
-        self.dropout = nn.Dropout(dropout)
         for parameter in self.parameters():
             if parameter.dim() > 1:
                 nn.init.normal_(parameter, std=0.05)
@@ -106,7 +104,7 @@ class Llama(nn.Module):
         speed = THETA ** (-torch.arange(0, size, 2, dtype=torch.float32) / size)
         angle = positions[..., None].float() * speed
         turn = torch.stack((angle.cos(), angle.sin()), -1)
-        x = self.dropout(self.token_embd(tokens))
+        x = self.token_embd(tokens)
         before = x
         for layer in self.blk:
             before, x = x, layer(x, turn, mask)

@@ -171,7 +171,7 @@ class Conversations:
     """
 
     def __init__(self, topics: list[Topic], seed: int):
-        self._chance = random.Random(seed)
+        self._chance = random.Random(seed)  # noqa: S311  # nothing secret is drawn
         self._ways = Ways(self._chance)
         self._topics = topics
         self._weights = [UNKNOWN_SHARE if topic.name == UNKNOWN else 1.0 for topic in topics]

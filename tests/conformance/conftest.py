@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from tests.conformance import models
 from tests.conformance.rules import ROOT, SCRIPTS, Script
+from tests.language import tiny_folder, tiny_gguf
 from tests.server import Server, clean_environment, serving
 
 SCRIPT_S = 180
@@ -20,7 +21,8 @@ Outcomes = Callable[[Script], Mapping[str, str]]
 
 @pytest.fixture(scope="session")
 def place(zoo_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with the whole zoo, models of every datatype, and iris for who names no model."""
+    """A server with the whole zoo, models of every datatype, language models, and iris for who
+    names no model."""
     folder = tmp_path_factory.mktemp("conformance")
     shutil.copytree(zoo_home, folder / "home")
     with serving(folder / "home", "auto", MAAS_DEFAULTS_PREDICT="iris") as running:
@@ -28,7 +30,19 @@ def place(zoo_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             running.publish(models.identity(folder / f"{name}.onnx", kinds), name)
         running.publish(models.mean(folder / "mean.onnx"), "mean")
         running.publish(models.total(folder / "total.onnx"), "total")
+        _publish_assistants(running, folder)
         yield running
+
+
+def _publish_assistants(place: Server, folder: Path) -> None:
+    """One tiny language model in each engine, and once more for who asks for what it lacks."""
+    gguf = tiny_gguf(folder / "assistant.gguf")
+    place.publish(gguf, "assistant", engine="openvino-genai", served_names=("gpt-4o-mini",))
+    place.publish(gguf, "assistant-lenient", engine="openvino-genai", drop_params=True)
+    place.publish(gguf, "assistant-llamacpp", engine="llamacpp")
+    place.publish(
+        tiny_folder(folder / "assistant"), "assistant-transformers", engine="transformers"
+    )
 
 
 @pytest.fixture(scope="session")
@@ -61,6 +75,7 @@ def _run(script: Script, place: Server, folder: Path) -> Mapping[str, str]:
         "MAAS_API_KEY": place.key,
         "no_proxy": "*",
         "TF_CPP_MIN_LOG_LEVEL": "3",
+        "TOKENIZER": str(place.home.parent / "assistant"),
     }
     done = subprocess.run(
         [program, str(script.path), f"127.0.0.1:{place.port}", str(result)],

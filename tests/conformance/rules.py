@@ -24,6 +24,7 @@ FAMILIES = {
     "KSERVE": "KServe V1",
     "MLFLOW": "MLflow scoring, SageMaker",
     "TORCHSERVE": "TorchServe, MXNet Model Server",
+    "OPENAI": "OpenAI",
     "GRPC": "gRPC's health and reflection",
 }
 """In the order of the document."""
@@ -33,11 +34,12 @@ class Script(Struct, frozen=True):
     """One official client's checks.
 
     Args:
-        name: of its file in `clients`.
+        name: of it, and of its file in `clients` unless that is given.
         client: what the document calls it.
         package: whose version the document gives, as pinned.
         apart: it runs in `.venv-clients`.
         grpc: it needs the server's gRPC.
+        file: another name's, where several versions of a client run the same checks.
     """
 
     name: str
@@ -45,10 +47,11 @@ class Script(Struct, frozen=True):
     package: str
     apart: bool = False
     grpc: bool = False
+    file: str = ""
 
     @property
     def path(self) -> Path:
-        return HERE / "clients" / f"{self.name}.py"
+        return HERE / "clients" / f"{self.file or self.name}.py"
 
 
 SCRIPTS = (
@@ -60,6 +63,12 @@ SCRIPTS = (
     Script("kserve_rest", "kserve.InferenceRESTClient", "kserve", apart=True),
     Script("kserve_grpc", "kserve.InferenceGRPCClient", "kserve", apart=True, grpc=True),
     Script("mlflow_scoring", "mlflow ScoringServerClient", "mlflow-skinny"),
+    Script("openai_3", "openai.OpenAI", "openai", file="openai_chat"),
+    Script("openai_3_async", "openai.AsyncOpenAI", "openai", file="openai_async"),
+    Script("openai_2", "openai.OpenAI", "openai", apart=True, file="openai_chat"),
+    Script("openai_2_async", "openai.AsyncOpenAI", "openai", apart=True, file="openai_async"),
+    Script("langchain_chat", "LangChain ChatOpenAI", "langchain-openai"),
+    Script("lm_eval_harness", "lm-evaluation-harness", "lm_eval", apart=True),
     Script("grpc_tools", "grpcio-health-checking", "grpcio-health-checking", apart=True, grpc=True),
 )
 REQUESTS = ("requests", "requests")
@@ -92,9 +101,9 @@ def checks_of(script: Script) -> dict[str, Check]:
     return found
 
 
-def version_of(package: str) -> str:
-    """The version of a client that the tests are pinned to."""
-    for pins in PINS:
+def version_of(package: str, apart: bool = False) -> str:
+    """The version of a client that the tests are pinned to, here or in `.venv-clients`."""
+    for pins in reversed(PINS) if apart else PINS:
         match = re.search(rf"^{re.escape(package)}==(\S+)$", pins.read_text(), re.MULTILINE)
         if match:
             return match[1]

@@ -15,7 +15,7 @@ def _cases() -> list[object]:
             marks=pytest.mark.rule(
                 shown.family,
                 shown.rule,
-                (script.client, script.package),
+                (script.client, script.package, script.apart),
                 reason=shown.reason,
                 instead=shown.instead,
             ),

@@ -159,15 +159,26 @@ def test_load(place):
     refused(place.post("/v2/repository/models/centred/unload", {}), 401)
 
 
-@rule(
-    "OIP-REST",
-    "`/generate`, `/generate_stream`",
-    reason="they stream texts of language models, which are not served yet",
-    instead="501, which says so",
-)
-@pytest.mark.parametrize("verb", ["generate", "generate_stream"])
-def test_generate(place, verb):
-    refused(place.post(f"/v2/models/words/{verb}", {"text_input": zoo.TEXT}), 501)
+@rule("OIP-REST", "`/generate` answers `{model_name, model_version, text_output}`")
+def test_generate(place):
+    body = {"text_input": "Hello", "parameters": {"max_tokens": 4, "temperature": 0}}
+    answer = place.post("/v2/models/assistant/generate", body).json()
+    assert set(answer) == {"model_name", "model_version", "text_output"}
+    assert (answer["model_name"], answer["model_version"]) == ("assistant", "1")
+    refused(place.post("/v2/models/words/generate", {"text_input": zoo.TEXT}))
+    refused(place.post("/v2/models/assistant/generate", {"parameters": {}}))
+
+
+@rule("OIP-REST", "`/generate_stream` answers events `data: {…}`")
+def test_generate_stream(place):
+    body = {"text_input": "Hello", "parameters": {"max_tokens": 4, "temperature": 0}}
+    answer = place.post("/v2/models/assistant/versions/1/generate_stream", body)
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    *events, last = answer.content.decode().split("\n\n")
+    assert last == ""
+    texts = [json.loads(one.removeprefix("data: "))["text_output"] for one in events]
+    whole = place.post("/v2/models/assistant/generate", body).json()
+    assert "".join(texts) == whole["text_output"]
 
 
 @rule("OIP-REST", "`GET /v2/logging`, `/v2/trace/setting`, `/v2/models/M/trace/setting`")

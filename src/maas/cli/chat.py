@@ -37,7 +37,8 @@ def register(app: typer.Typer) -> None:
 def chat(
     ref: Annotated[str, typer.Argument(metavar="NAME[:VERSION]", help="Or NAME@ALIAS.")],
     question: Annotated[
-        str | None, typer.Argument(help="Ask this and end; else a conversation.")
+        str | None,
+        typer.Argument(metavar="QUESTION", help="Ask this and end; else a conversation."),
     ] = None,
     system: Annotated[
         str | None, typer.Option("-s", "--system", help="A message to the model, before all else.")
@@ -58,7 +59,10 @@ def chat(
     key: options.Key = None,
     json: options.Json = False,
 ) -> int:
-    """Talk with a language model; one question in an argument or a pipe, one answer."""
+    """Talk with a language model.
+
+    A question as an argument or in a pipe gets one answer; without one it is a conversation.
+    """
     interactive = question is None and sys.stdin.isatty()
     if question is None and not interactive:
         question = _standard_input()

@@ -13,6 +13,7 @@ from maas.cli import options
 from maas.cli.output import note, print_json, say
 from maas.cli.progress import JobProgress
 from maas.core.errors import invalid
+from maas.core.generation import Feature
 
 if TYPE_CHECKING:
     from maas.core.records import Operation, PublishOptions
@@ -158,4 +159,6 @@ def _report(operation: Operation, about: PublishOptions, url: str) -> None:
         note(f"warning: {warning}")
     if not about.promote:
         say(f"  unversioned calls stay where they were; call {version.name}:{version.version}")
+    if report.generative is not None and Feature.CHAT not in report.generative.lacks:
+        say(f"  talk to it: maas chat {version.name}")
     say(f"  call it: maas show {version.name} --code curl")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from maas.core.records import PublishOptions, Report
 from maas.publish.child_process import run_child
 from maas.publish.choose import beside
 from maas.publish.detect_file import Detected
-from maas.publish.engines import ONNX, check_obeyed, check_trusted, racers
+from maas.publish.engines import LANGUAGE, ONNX, check_obeyed, check_trusted, racers
 from maas.publish.messages import Emit, Finding, Job, Raced, RaceJob
 from maas.publish.uploads import ARTIFACT, WORK, Upload, keep_original, link_published, size_of
 from maas.publish.upstream_examine import UPSTREAM, examine_upstream, upstream_runtime
@@ -110,6 +111,7 @@ class Examination(Struct, frozen=True):
         work = upload.staged / WORK
         work.mkdir(mode=0o700)
         sample = upload.sample
+        language = self.detected.format in LANGUAGE
         return Job(
             format=self.detected.format,
             source=str(kept),
@@ -123,7 +125,8 @@ class Examination(Struct, frozen=True):
             threads=self.settings.threads or 1,
             trust=self.options.trust,
             engine=self.options.engine,
-            cpu_s=int(self.settings.inspect_s) + 1,
+            # A language model is examined on every core, as it will be served.
+            cpu_s=(int(self.settings.inspect_s) + 1) * (os.cpu_count() or 1 if language else 1),
             # A lowered form may be larger than its source, a tree in text for one.
             file_bytes=16 * (size_of(kept.parent)) + 256 * MIB,
             quantize=self.options.quantize,

@@ -210,6 +210,6 @@ def rope_factors(shape: HfShape) -> list[float]:
 def _number(given: Mapping[str, Any], name: str, default: float) -> float:
     value = given.get(name)
     value = default if value is None else value
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e300:
         raise invalid(f"config.json says {name} is {str(value)[:40]!r}; expected a number")
     return float(value)

@@ -16,7 +16,9 @@ from msgspec import Struct
 from maas.core.errors import invalid
 from maas.core.generation import GenerativeSpec
 from maas.core.ports import Artifact, Device, GenerationBounds, Generative, Runtime
+from maas.publish.gguf_examine import ENTRY, LLAMA_CPP, OPENVINO
 from maas.publish.gguf_model import check_model
+from maas.publish.gguf_openvino import openvino_trouble
 from maas.publish.gguf_scan import scan_gguf
 from maas.publish.hf_card import Specials, card_of, put_tokenizer, specials_of
 from maas.publish.hf_config import HfShape, KeptError, shape_of
@@ -35,13 +37,11 @@ from maas.runtimes.language.card import TOKENIZER, LanguageCard, write_card
 from maas.runtimes.language.tokens import Vocabulary
 from maas.runtimes.plugins import runtime_for
 
-GGUF, ENTRY = "gguf", "model.gguf"
-ENGINES = ("llamacpp", "openvino-genai")
+GGUF = "gguf"
 DEFAULT = "q8_0"
 """How weights are kept where the publisher does not say: writing is bound by memory, so half of
 float16's bytes are nearly twice its speed; and eight bits with a scale for each 32 numbers cost
 less perplexity than the texts of a proof can tell, which is measured all the same."""
-OUT_OF_PLACE = "its reader of GGUF knows no scaled positions"
 MIB = 1 << 20
 
 
@@ -53,12 +53,14 @@ class Lowered(Struct, frozen=True):
         card: what is known of it.
         plan: the memory that it takes.
         proof: against the published weights.
+        trouble: why OpenVINO cannot serve it, one clause; empty where it may be tried.
     """
 
     quantize: str
     card: LanguageCard
     plan: MemoryPlan
     proof: Proof
+    trouble: str
 
 
 class Source(Struct, frozen=True):
@@ -120,12 +122,11 @@ def _examine_lowered(job: Job, source: Source, emit: Emit) -> Finding:
             f"as {DEFAULT} it would lose too much ({lowered.proof.parity.max_rel:.1%} perplexity)"
         )
         lowered = _lower(job, source, "f16", emit)
-    refusals: dict[str, str] = {}
-    engines: tuple[str, ...] = ENGINES
-    if source.shape.rope.kind != "default":
-        # Answers to short texts would be right all the same, and those to long ones not.
-        refusals["openvino-genai"] = OUT_OF_PLACE
-        engines = ("llamacpp",)
+    if not lowered.proof.parity.agrees and lowered.quantize == "f16":
+        raise KeptError(f"its GGUF form answers otherwise ({lowered.proof.parity.note})")
+    # llama.cpp is the format's own reader.
+    engines: tuple[str, ...] = (LLAMA_CPP,) if lowered.trouble else (LLAMA_CPP, OPENVINO)
+    refusals = {OPENVINO: lowered.trouble} if lowered.trouble else {}
     warnings = [] if lowered.proof.parity.agrees else [_loss(lowered)]
     while True:
         if job.engine in refusals:
@@ -153,7 +154,11 @@ def _lower(job: Job, source: Source, quantize: str, emit: Emit) -> Lowered:
     shape, folder, artifact = source.shape, source.folder, Path(job.artifact)
 
     def wrote(part: float) -> None:
-        emit("lower", f"writing a GGUF of {shape.architecture}, {quantize}", 0.1 + 0.2 * part)
+        emit(
+            "lower",
+            f"writing a GGUF of {shape.architecture}, {quantize}",
+            round(0.1 + 0.2 * part, 3),
+        )
 
     target = artifact / ENTRY
     target.unlink(missing_ok=True)
@@ -168,7 +173,8 @@ def _lower(job: Job, source: Source, quantize: str, emit: Emit) -> Lowered:
         quantize,
         _seldom(wrote),
     )
-    model = check_model(scan_gguf(target), shape.vocabulary)
+    written = scan_gguf(target)
+    model = check_model(written, shape.vocabulary)
     plan = plan_memory(model.weight_bytes, model.kv_numbers, shape.context, job.context_tokens)
     card = card_of(folder, source.specials, shape.vocabulary, quantize.upper(), plan.context_tokens)
     write_card(artifact, card)
@@ -179,9 +185,9 @@ def _lower(job: Job, source: Source, quantize: str, emit: Emit) -> Lowered:
         Vocabulary(artifact / TOKENIZER, card),
         quantize,
         plan.context_tokens,
-        lambda message, part: emit("prove", message, 0.3 + 0.25 * part),
+        lambda message, part: emit("prove", message, round(0.3 + 0.2 * part, 3)),
     )
-    return Lowered(quantize, card, plan, proof)
+    return Lowered(quantize, card, plan, proof, openvino_trouble(written, model))
 
 
 def _form(

@@ -44,6 +44,8 @@ APART = 0.1
 """How far the logarithms of an engine's probabilities may be from the reference's, on average."""
 MOST_ROUNDS = 12
 """How often an engine is asked to go on behind tokens that it would have written otherwise."""
+UNTOLD = -9000.0
+"""A logarithm of a probability this low stands for a token that the engine does not tell of."""
 LONGEST_S = 120.0
 """How long an engine may write for the comparison."""
 WRONG = 0.02
@@ -247,11 +249,14 @@ def follow(texts: Sequence[bytes], written: Sequence[TokenLogprob]) -> Followed:
     Args:
         texts: of the tokens that it should have written.
         written: tokens of it. One may stand for several that end inside a character, as llama.cpp
-            tells of them.
+            tells of them; of bytes that make up none it tells nothing, and what follows these is
+            not compared.
     """
     at = 0
     logprobs: list[tuple[int, float]] = []
     for token in written:
+        if token.logprob is not None and token.logprob <= UNTOLD:
+            break
         count = _same(texts[at:], token.token)
         if at >= len(texts) or not count:
             return Followed(at, at < len(texts), tuple(logprobs))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from msgspec import Struct
 
-from maas.core.errors import ErrorKind, MaasError
+from maas.core.errors import ErrorKind, MaasError, invalid
 from maas.publish.hf_folder import HfFolder
 from maas.runtimes.language.tokens import Vocabulary
 from maas.runtimes.language.transformers_model import SETTINGS
@@ -93,9 +93,11 @@ class Spoken(Struct, frozen=True):
 
 def effort_for(parameters: int) -> Effort:
     """How much of a model of this size is proven."""
-    if parameters <= 1_000_000_000:
+    if parameters <= 600_000_000:
         return Effort(16, 32, 512)
-    return Effort(6, 16, 256) if parameters <= 4_000_000_000 else Effort(2, 8, 128)
+    if parameters <= 2_000_000_000:
+        return Effort(8, 24, 256)
+    return Effort(4, 16, 256) if parameters <= 4_000_000_000 else Effort(2, 8, 128)
 
 
 def beginnings(vocabulary: Vocabulary, count: int) -> list[list[int]]:
@@ -161,6 +163,9 @@ class Reference:
             tokens: that each goes on for.
             greedy: how many of them, the first, go on with the likeliest tokens; the others as
                 likely as the model finds them, with a fixed seed.
+
+        Raises:
+            MaasError: INVALID_ARGUMENT where it answers with no numbers.
         """
         torch = self._torch
         random = torch.Generator().manual_seed(0)
@@ -172,6 +177,11 @@ class Reference:
                     input_ids=new, past_key_values=memory, use_cache=True, logits_to_keep=1
                 )
                 memory, logits = answer.past_key_values, answer.logits[:, -1].float()
+                if not torch.isfinite(logits).all():
+                    raise invalid(
+                        "the model answers with numbers that are infinite or none; its weights are "
+                        "damaged: save or download it again"
+                    )
                 new = logits.argmax(-1, keepdim=True)
                 if greedy < len(starts):
                     likely = logits[greedy:].softmax(-1)

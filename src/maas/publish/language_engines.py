@@ -26,6 +26,7 @@ from maas.publish.language_memory import MemoryPlan
 from maas.publish.language_trial import CALLERS, Agreement, Trial, Written, compare_answers, try_out
 from maas.publish.messages import Emit
 from maas.runtimes.language.engine import LanguageModel
+from maas.runtimes.wording import one_sentence
 
 TRIAL_CONTEXT = 512
 LEAST_KV = 64 << 20
@@ -108,6 +109,8 @@ def choose_engine(candidates: Candidates, runtimes: Callable[[str], Runtime], em
             if error.kind is ErrorKind.RESOURCE_EXHAUSTED:
                 raise
             refusals[name] = error.message
+        except (RuntimeError, ValueError) as error:  # what native libraries raise
+            refusals[name] = one_sentence(error, 160)
     if candidates.asked and candidates.asked not in tried:
         why = refusals.get(candidates.asked, "it is not among those for this format")
         raise invalid(
@@ -139,10 +142,8 @@ def _try(name: str, runtime: Runtime, candidates: Candidates) -> Tried:
     if not isinstance(model, Generative):
         model.close()
         raise invalid(f"{name} serves no language models")
-    lacks: frozenset[Feature] = frozenset()
-    if isinstance(model, LanguageModel):
-        lacks = model.lacks
-        model.on_failure = lambda: None  # it says so itself, and others may serve
+    model.on_failure = lambda: None  # it says so itself, and others may serve
+    lacks = model.lacks if isinstance(model, LanguageModel) else frozenset()
     try:
         return Tried(try_out(name, model, candidates.vocabulary, context), lacks)
     finally:

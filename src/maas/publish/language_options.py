@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from maas.core.errors import invalid
 from maas.core.records import PublishOptions
+from maas.publish.engines import LANGUAGE
 
 HUGGING_FACE = "huggingface"
-LANGUAGE = frozenset({"gguf", HUGGING_FACE, "openvino-ir-llm"})
-"""Formats of what is published, as detected, that hold language models."""
 
 
 def check_language_options(options: PublishOptions, format_: str) -> None:

@@ -26,8 +26,10 @@ NORMAL, UNKNOWN, CONTROL, USER, BYTE = 1, 2, 3, 4, 6
 SPECIAL = frozenset({UNKNOWN, CONTROL, USER})
 """Tokens that are recognised before a text is cut."""
 SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
-LONGEST_TOKEN = 1024
-"""Bytes of one token that may be a text's."""
+LONGEST_TOKEN = 256
+"""Characters of a token that is merged by its score."""
+MOST_MERGED = 32 << 20
+"""Characters of all merges that scores make."""
 _ENDS = frozenset(
     {
         *("endoftext", "end_of_text", "eot_id", "eom_id", "im_end", "end", "return", "call"),
@@ -199,12 +201,15 @@ def _merges(metadata: Mapping[str, Value], tokens: Tokens) -> list[tuple[str, st
     scores = metadata.get("tokenizer.ggml.scores")
     if not isinstance(scores, np.ndarray) or len(scores) != len(tokens.texts):
         raise invalid(f"the GGUF's vocabulary has not one score for each token; {_CURE}")
+    if scores.dtype.kind != "f" or not np.isfinite(scores).all():
+        raise invalid(f"a score is no number in the GGUF's vocabulary; {_CURE}")
     plain = {
         text: at
         for at, (text, type_) in enumerate(zip(tokens.texts, tokens.types, strict=True))
         if type_ != BYTE and type_ not in SPECIAL
     }
     found: list[tuple[float, int, int, tuple[str, str]]] = []
+    merged = 0
     for text, at in plain.items():
         if len(text) > LONGEST_TOKEN:
             raise invalid(f"token {at} of the GGUF has {len(text)} characters; {_CURE}")
@@ -212,6 +217,9 @@ def _merges(metadata: Mapping[str, Value], tokens: Tokens) -> list[tuple[str, st
             left, right = plain.get(text[:cut]), plain.get(text[cut:])
             if left is not None and right is not None:
                 found.append((-float(scores[at]), left, right, (text[:cut], text[cut:])))
+                merged += len(text)
+        if merged > MOST_MERGED:
+            raise invalid(f"the GGUF's tokens can be made of others in too many ways; {_CURE}")
     found.sort()
     return [pair for *_, pair in found]
 

@@ -200,6 +200,7 @@ class DataPlane:
             counter = counts[status] = self._counter(endpoint, status)
         counter.count += 1
         if isinstance(answer, Streamed):
+            body = b""  # not held for as long as the answer takes
             await send_streamed(send, answer, request_id)
             return
         if (

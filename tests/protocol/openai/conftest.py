@@ -1,31 +1,21 @@
-"""A server with two tiny language models of random weights: what they write means nothing."""
+"""A server with two tiny language models, `assistant` and `bare`, and one that is none."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests import zoo
-from tests.language import tiny_gguf
 from tests.server import Server, serving
 
 
 @pytest.fixture(scope="session")
-def writers(front: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """`assistant`, also served as gpt-4o-mini and meta/llama; `bare`, without a chat template.
-
-    `bare` leaves out what its engine lacks. `counts` is no language model.
-    """
-    folder = tmp_path_factory.mktemp(f"{front}-writers")
-    with serving(folder / "home", front) as running:
-        running.publish(
-            tiny_gguf(folder / "assistant.gguf"),
-            "assistant",
-            served_names=("gpt-4o-mini", "meta/llama"),
-            alias=("prod",),
-        )
-        bare = tiny_gguf(folder / "bare.gguf", "llama", chat_template="")
-        running.publish(bare, "bare", drop_params=True)
-        running.publish(zoo.counts(folder / "counts.onnx"), "counts")
+def writers(
+    front: str, writers_home: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """One server for all tests of a front; a test leaves it as it was."""
+    home = tmp_path_factory.mktemp(f"{front}-writers") / "home"
+    shutil.copytree(writers_home, home)
+    with serving(home, front) as running:
         yield running

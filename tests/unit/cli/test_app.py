@@ -33,7 +33,7 @@ def test_without_arguments_there_is_help(maas: Any) -> None:
     result = maas()
     assert result.code == 0
     assert "publish" in result.out
-    for unbuilt in ("chat", "top ", "usage ", "audit"):
+    for unbuilt in ("top ", "usage ", "audit"):
         assert unbuilt not in result.out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 from tests.language import tiny_folder
 
@@ -117,6 +120,43 @@ def test_figures_that_no_model_has(said: dict[str, Any], words: str) -> None:
     with pytest.raises(MaasError, match=words) as caught:
         shape_of({**CONFIG, **said})
     assert caught.value.kind is ErrorKind.INVALID_ARGUMENT
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["rope_type", "type", "factor", "rope_theta", "id", "content", "x"]),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=6,
+)
+KEYS = [*CONFIG, "rope_parameters", "rope_scaling", "rope_theta", "head_dim", "layer_types"]
+
+
+@settings(max_examples=200, deadline=None)
+@given(said=st.dictionaries(st.sampled_from(KEYS), JSON, max_size=3))
+def test_any_configuration_is_read_or_refused(said: dict[str, Any]) -> None:
+    with contextlib.suppress(MaasError, KeptError):
+        shape = shape_of({**CONFIG, **said})
+        assert len(rope_factors(shape)) == shape.head // 2
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    model=st.dictionaries(
+        st.sampled_from(["type", "vocab", "merges", "byte_fallback"]),
+        JSON | st.sampled_from(["BPE", "Unigram"]) | st.dictionaries(st.text(), st.integers(0, 4)),
+    ),
+    added=JSON,
+)
+def test_any_vocabulary_is_read_or_refused(model: dict[str, Any], added: Any) -> None:
+    with contextlib.suppress(MaasError, KeptError):
+        words = vocabulary_of({"model": model, "added_tokens": added}, 3)
+        assert len(words.texts) == len(words.types) == 3
 
 
 def test_the_divisors_of_llama3_are_those_of_transformers() -> None:

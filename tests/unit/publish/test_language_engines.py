@@ -110,6 +110,8 @@ def test_those_that_could_not_stand_in_the_report():
 class Scripted:
     """A `Generative` that writes the same for every prompt, from a thread of its own."""
 
+    on_failure = None
+
     def __init__(self, tokens=((b"a", -0.1),), error=None):
         self.tokens, self.error = tokens, error
         self.closed = False

@@ -251,6 +251,27 @@ def test_tokens_that_are_the_same_or_empty(metadata):
             make_tokenizer(metadata, read_tokens(metadata))
 
 
+def scored(tokens: list[str], **more) -> dict:
+    scores = -np.arange(len(tokens), dtype=np.float32)
+    return {LIST + "model": "llama", LIST + "tokens": tokens, LIST + "scores": scores, **more}
+
+
+def test_tokens_that_are_made_of_others_in_too_many_ways():
+    letters = [chr(0x4E00 + at) for at in range(8)]
+    nested = scored([letter * length for letter in letters for length in range(1, 257)])
+    with pytest.raises(MaasError, match="in too many ways"):
+        make_tokenizer(nested, read_tokens(nested))
+    long = scored(["a", "b" * 257])
+    with pytest.raises(MaasError, match="has 257 characters"):
+        make_tokenizer(long, read_tokens(long))
+
+
+def test_scores_that_are_no_numbers():
+    broken = scored(["a", "b", "ab"], **{LIST + "scores": np.array([0, 1, np.nan], np.float32)})
+    with pytest.raises(MaasError, match="a score is no number"):
+        make_tokenizer(broken, read_tokens(broken))
+
+
 def test_end_marks_that_are_typed_as_words_are_control_tokens(metadata):
     metadata.pop(LIST + "token_type")
     tokens = read_tokens(metadata)

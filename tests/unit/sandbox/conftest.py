@@ -65,12 +65,13 @@ class Child:
         cpu_s: int = 0,
         file_bytes: int = 1 << 24,
         timeout_s: float = 60,
+        listens: bool = False,
     ) -> subprocess.CompletedProcess[str]:
         """Runs `before`, enters the sandbox, and runs `code`."""
         names = {name: str(getattr(self, name)) for name in ("own", "model", "outside", "secret")}
         confine = (
             f"said = confine(Confinement(({str(self.model)!r},), ({str(self.own)!r},), "
-            f"{cpu_s}, {file_bytes}))\n"
+            f"{cpu_s}, {file_bytes}, listens={listens}))\n"
         )
         return subprocess.run(
             [

@@ -76,6 +76,28 @@ attempt("name", lambda: socket.create_connection(("localhost", 80)))
     assert name != "done"
 
 
+def test_one_that_listens_does_so_in_its_own_folders_and_reaches_nobody(child, listening):
+    tried = child.tries(
+        f"places = {listening!r}"
+        + CONNECT
+        + """
+def listen(family, address):
+    made = socket.socket(family)
+    made.bind(address)
+    made.listen()
+attempt("own", lambda: listen(socket.AF_UNIX, own + "/s.sock"))
+attempt("model", lambda: listen(socket.AF_UNIX, model + "/s.sock"))
+attempt("outside", lambda: listen(socket.AF_UNIX, outside + "/s.sock"))
+attempt("loopback", lambda: listen(socket.AF_INET, ("127.0.0.1", 0)))
+attempt("datagrams", lambda: socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+""",
+        listens=True,
+    )
+    assert tried.pop("own") == "done"
+    assert tried.pop("model") == tried.pop("outside") == "EACCES"
+    assert set(tried.values()) == {"EPERM"}
+
+
 def test_an_event_loop_runs(child):
     code = """
 import asyncio

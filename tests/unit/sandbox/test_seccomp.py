@@ -22,12 +22,18 @@ EPERM = RET_ERRNO | errno.EPERM
 ENOSYS = RET_ERRNO | errno.ENOSYS
 
 
-def verdict(machine: str, number: int, *arguments: int, architecture: int | None = None) -> int:
+def verdict(
+    machine: str,
+    number: int,
+    *arguments: int,
+    architecture: int | None = None,
+    listens: bool = False,
+) -> int:
     """What the filter answers to a call."""
     padded = [*arguments, *[0] * (6 - len(arguments))]
     kind = ARCHITECTURES[machine] if architecture is None else architecture
     data = struct.pack("<IIQ6Q", number, kind, 0, *padded)
-    program = filter_program(machine, PID)
+    program = filter_program(machine, PID, listens)
     at, accumulator = 0, 0
     while True:
         code, true, false, k = program[at]
@@ -131,3 +137,28 @@ def test_calls_that_depend_on_their_arguments(machine, name, arguments, allowed)
     assert verdict(machine, number, *arguments) == expected
     # The kernel takes these arguments for 32 bits wide: what is above them changes nothing.
     assert verdict(machine, number, *(a | 0xABCD << 32 for a in arguments)) == expected
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize(
+    ("name", "arguments", "allowed"),
+    [
+        ("socket", (1, 1), True),
+        ("socket", (1, 1 | 0o2000000), True),
+        ("socket", (1, 2), False),
+        ("socket", (2, 1), False),
+        ("socket", (16, 3), False),
+        ("bind", (3,), True),
+        ("listen", (3,), True),
+        ("connect", (3,), False),
+        ("sendmsg", (3,), False),
+        ("fork", (), False),
+        ("clone", (17,), False),
+    ],
+)
+def test_one_that_listens(machine, name, arguments, allowed):
+    rows = {**{name: row for name, (row, _) in checked(PID).items()}, **REFUSED}
+    number = rows[name][MACHINES.index(machine)]
+    if number is not None:
+        expected = RET_ALLOW if allowed else EPERM
+        assert verdict(machine, number, *arguments, listens=True) == expected

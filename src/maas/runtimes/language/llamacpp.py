@@ -38,6 +38,8 @@ STEP_S = 0.01
 """How long a step waits for the next token: then new choices may be added."""
 FULL = "Context size has been exceeded"
 """The library's words where it ran ahead of us and the KV cache is full: it ends all that run."""
+PATIENCE = 20
+"""How often in turn a choice may find it so before it gives up."""
 UNKNOWN = -9999.0
 """OpenAI's figure for a token whose likelihood cannot be said."""
 REFUSED = range(400, 500)
@@ -82,7 +84,7 @@ class LlamaCppRuntime:
 class LlamaCppBackend:
     """llama.cpp with one model.
 
-    Presence and frequency penalties count the prompt's tokens too: the library does so.
+    The presence penalty counts the prompt's tokens, too: the library does so.
 
     Args:
         file: the GGUF.
@@ -94,8 +96,6 @@ class LlamaCppBackend:
     Raises:
         MaasError: FAILED_PRECONDITION where it cannot be loaded.
     """
-
-    lacks = frozenset({Feature.PROMPT_LOGPROBS})
 
     def __init__(
         self,
@@ -109,6 +109,7 @@ class LlamaCppBackend:
         self._vocabulary = vocabulary
         self._grammars = grammars
         self._gaps = Gaps(vocabulary)
+        self.lacks = grammars.lacks | {Feature.PROMPT_LOGPROBS}
         self._server = open_server(file, bounds, self._cells)
         self._calls: dict[int, Call] = {}
         self._waiting: deque[Call] = deque()
@@ -208,7 +209,8 @@ class LlamaCppBackend:
         if isinstance(told, Exception):
             raise told
         if told.error:
-            if told.error.message.startswith(FULL) and not call.guard:
+            call.crowded += 1
+            if told.error.message.startswith(FULL) and not call.guard and call.crowded < PATIENCE:
                 self._wait_again(call)
                 return None
             return self._ended(call, error=_refused(told))
@@ -226,6 +228,7 @@ class LlamaCppBackend:
             return self._ended(call, error=error)
         logprobs = self._logprobs(call, tokens, told.token, count)
         call.written += tokens
+        call.crowded = 0
         if len(call.written) < call.most:
             return Piece(call.key, tuple(tokens), logprobs, cached_tokens=cached)
         return self._ended(

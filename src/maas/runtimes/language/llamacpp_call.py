@@ -36,6 +36,7 @@ class Call:
         self.most = request.sampling.max_tokens or 0
         self.written: list[int] = []
         self.told_cached = False
+        self.crowded = 0
         self.attempt: Attempt | None = None
 
     @property

@@ -10,27 +10,33 @@ import struct
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from maas.core.errors import invalid
+from maas.core.errors import ErrorKind, MaasError
 
 _SIMPLE = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q"}
 _SIMPLE[12] = "d"
 _STRING, _ARRAY = 8, 9
 _LONGEST = 64 << 20
-_NEEDED = ("block_count", "embedding_length", "attention.head_count")
+_NEEDED = ("block_count", "embedding_length")
+_HEADS = "attention.head_count"
 
 
 def cell_bytes(file: Path) -> int:
     """Bytes of one token in a KV cache of 16-bit floats: keys and values of every layer.
 
+    There are none where the architecture has no attention.
+
     Raises:
-        MaasError: INVALID_ARGUMENT where the file is no GGUF or does not say.
+        MaasError: FAILED_PRECONDITION where the file is no GGUF or does not say.
     """
     try:
         with file.open("rb") as stream:
             keys = _keys(stream)
     except (OSError, struct.error, UnicodeError) as error:
-        raise invalid("the GGUF ends within its metadata; publish it again") from error
-    layers, width, heads = (_number(keys, name) for name in _NEEDED)
+        raise _cannot("the GGUF ends within its metadata; publish it again") from error
+    layers, width = (_number(keys, name) for name in _NEEDED)
+    if not keys.get(_HEADS):  # a state instead of attention: nothing for each token
+        return 0
+    heads = _number(keys, _HEADS)
     of_key = keys.get("attention.key_length", width // heads)
     of_value = keys.get("attention.value_length", width // heads)
     shared = keys.get("attention.head_count_kv", heads)
@@ -44,7 +50,7 @@ def _number(keys: dict[str, Any], name: str) -> int:
     if isinstance(found, list):  # one for each layer
         found = max(found, default=0)
     if not isinstance(found, int) or found < 1:
-        raise invalid(f"the GGUF does not say its {name}; expected a whole number above zero")
+        raise _cannot(f"the GGUF does not say its {name}; expected a whole number above zero")
     return found
 
 
@@ -52,12 +58,12 @@ def _keys(stream: BinaryIO) -> dict[str, Any]:
     """The architecture's keys without its name before them."""
     magic, version, _, count = struct.unpack("<4sIQQ", stream.read(24))
     if magic != b"GGUF" or version not in (2, 3):
-        raise invalid("the file is no GGUF of version 2 or 3")
+        raise _cannot("the file is no GGUF of version 2 or 3")
     found: dict[str, Any] = {}
     for _ in range(min(count, 1 << 20)):
         name = _text(stream)
         known = {key.partition(".")[2] for key in found}
-        if name.startswith("tokenizer.") and known.issuperset(_NEEDED):
+        if name.startswith("tokenizer.") and known.issuperset((*_NEEDED, _HEADS)):
             break
         (kind,) = struct.unpack("<I", stream.read(4))
         found[name] = _value(stream, kind)
@@ -77,7 +83,7 @@ def _value(stream: BinaryIO, kind: int) -> Any:
             return list(struct.unpack(code, stream.read(struct.calcsize(code))))
         return [_value(stream, inner) for _ in range(_bounded(count))]
     if kind not in _SIMPLE:
-        raise invalid(f"the GGUF has a value of the unknown type {kind}")
+        raise _cannot(f"the GGUF has a value of the unknown type {kind}")
     return struct.unpack(f"<{_SIMPLE[kind]}", stream.read(struct.calcsize(_SIMPLE[kind])))[0]
 
 
@@ -91,5 +97,9 @@ def _text(stream: BinaryIO) -> str:
 
 def _bounded(count: int) -> int:
     if count > _LONGEST:
-        raise invalid("the GGUF has a value longer than 64 MiB")
+        raise _cannot("the GGUF has a value longer than 64 MiB")
     return count
+
+
+def _cannot(reason: str) -> MaasError:
+    return MaasError(ErrorKind.FAILED_PRECONDITION, reason)

@@ -33,14 +33,15 @@ from maas.runtimes.language.openvino_config import config_of
 from maas.runtimes.language.openvino_errors import cannot, reason, refusals
 from maas.runtimes.language.openvino_file import openable
 from maas.runtimes.language.openvino_memory import Plan, plan_memory
-from maas.runtimes.language.openvino_prefix import BLOCK, Prefixes, Scores
+from maas.runtimes.language.openvino_prefix import Prefixes, alone
 from maas.runtimes.language.openvino_step import unlocked_step
 from maas.runtimes.language.prompts import Prompter
 from maas.runtimes.language.tokens import Vocabulary
 
 MIB = 1 << 20
-WARM_TOKENS = (0, 0, 0, 0)
-LOST = "the cache has lost the log-probabilities of this prompt's beginning; try again"
+WARM_TOKENS = (1, 2, 3, 4)
+MOST_SCORED = 1 << 30
+"""Names of scored prompts; by the time they are used up, the first are long forgotten."""
 
 
 class OpenVINOGenAIRuntime:
@@ -90,20 +91,16 @@ class _Choice(Struct, gc=False):
         tokens: the prompt's, and those written.
         logprobs: whether they were asked for.
         scored: whether the prompt's were, too.
-        silent: only the prompt's were; the pipeline writes a token all the same.
         cached: what was known of the prompt when it came.
         begun: whether it has given anything yet.
-        name: of a scored choice's tokens, for `Scores`.
     """
 
     handle: Any
     tokens: list[int]
     logprobs: bool
     scored: bool
-    silent: bool
     cached: int
     begun: bool = False
-    name: bytes = b""
 
 
 class OpenVINOBackend:
@@ -133,13 +130,15 @@ class OpenVINOBackend:
         self._pipeline = _open(self._genai, file, bounds, plan)
         self._choices: dict[int, _Choice] = {}
         self._prefixes = Prefixes(plan.blocks)
-        self._scores = Scores(plan.blocks * BLOCK)
+        self._scored = 1
+        """Prompts whose log-probabilities were asked for."""
         reasons, status = self._genai.GenerationFinishReason, self._genai.GenerationStatus
         self._goes_on, self._length = reasons.NONE, reasons.LENGTH
         self._running = status.RUNNING
-        self._warm_up()
-        self._step = unlocked_step(self._pipeline)
         self.lacks = frozenset({Feature.TOP_LOGPROBS, Feature.LOGIT_BIAS})
+        if not self._warm_up():
+            self.lacks |= {Feature.PROMPT_LOGPROBS}
+        self._step = unlocked_step(self._pipeline)
         try:
             self._pipeline.get_tokenizer().get_vocab()
         except refusals():  # a folder without openvino_tokenizer.xml: grammars need its words
@@ -152,12 +151,10 @@ class OpenVINOBackend:
             MaasError: INVALID_ARGUMENT for a schema that cannot be followed, and for what OpenVINO
                 refuses.
         """
-        scored = scores_prompt(request)
-        given = prompt
-        if scored:
-            # Its first token counted from the vocabulary's end is the same token under another
-            # name: prompts whose log-probabilities are wanted share no cache with others.
-            given = [prompt[0] - self._card.vocabulary, *prompt[1:]]
+        given, scored = prompt, scores_prompt(request)
+        if scored:  # there are none for what is found in the cache
+            self._scored = self._scored % MOST_SCORED + 1
+            given = alone(prompt, self._scored)
         try:
             config = config_of(self._genai, self._card, request, seed)
             handle = self._pipeline.add_request(key, self._tensor(given), config)
@@ -168,7 +165,6 @@ class OpenVINOBackend:
             prompt[:],
             request.sampling.logprobs is not None,
             scored,
-            request.sampling.max_tokens == 0,
             0 if scored else self._prefixes.known(prompt),
         )
 
@@ -220,50 +216,22 @@ class OpenVINOBackend:
         prompt_logprobs, logprobs = None, None
         if choice.logprobs:
             values = output.generated_log_probs
-            if choice.scored:
-                if not choice.begun:
-                    prompt_logprobs, tokens, values = self._scored(choice, tokens, values)
-                    if prompt_logprobs is None:
-                        return Piece(key, error=MaasError(ErrorKind.UNAVAILABLE, LOST))
-                choice.name = self._scores.keep(choice.name, tokens, values)
+            if choice.scored and not choice.begun:
+                prompt, size = choice.tokens, len(choice.tokens)
+                prompt_logprobs = self._named(prompt, (None, *values[1:size]))
+                tokens, values = tokens[size:], values[size:]
             logprobs = self._named(tokens, values)
         ended = output.finish_reason
         finish: FinishReason | None = None
-        if choice.silent:
-            finish = "length"
-        elif ended != self._goes_on:
+        if ended != self._goes_on:
             finish = "length" if ended == self._length else "stop"
         piece = Piece(key, tuple(tokens), logprobs, finish, None, prompt_logprobs)
         if not choice.begun:
             choice.begun = True
             piece.cached_tokens = choice.cached
-            if not choice.scored:
-                self._prefixes.keep(choice.tokens)
+            self._keep(choice)
         choice.tokens += tokens
         return piece
-
-    def _scored(
-        self, choice: _Choice, tokens: list[int], values: list[float]
-    ) -> tuple[tuple[TokenLogprob, ...] | None, list[int], list[float]]:
-        """Takes the prompt from the first output of a scored choice.
-
-        All its tokens are there, before the first that was written. Their log-probabilities are
-        there but for those found in the cache, and the one after those.
-        """
-        prompt = choice.tokens
-        written = len(tokens) - len(prompt)
-        told = len(values) - written
-        missing = len(prompt) - told
-        known = self._scores.recall(prompt[:missing])
-        if known is None:
-            return None, [], []
-        choice.cached = max(missing - 1, 0)
-        known += values[:told]
-        choice.name = self._scores.keep(b"", prompt, known)
-        named = self._named(prompt[:1], (None,)) + self._named(prompt[1:], known[1:])
-        if choice.silent:
-            return named, [], []
-        return named, tokens[len(prompt) :], values[told:]
 
     def _named(
         self, tokens: Sequence[int], values: Sequence[float | None]
@@ -278,19 +246,33 @@ class OpenVINOBackend:
         if not choice.scored:
             self._prefixes.keep(choice.tokens)
 
-    def _warm_up(self) -> None:
-        """Writes two tokens: whatever cannot be computed shows here, and the kernels are made."""
-        sampling = Sampling(max_tokens=2, temperature=0.0, ignore_end=True)
-        request = GenerateRequest(TokenPrompt(WARM_TOKENS), sampling)
+    def _warm_up(self) -> bool:
+        """Writes a token: whatever cannot be computed shows here, and the kernels are made.
+
+        Returns:
+            Whether a prompt's log-probabilities can be had: it is the same alone.
+        """
+        sampling = Sampling(max_tokens=1, temperature=0.0, ignore_end=True, logprobs=0)
+        request = GenerateRequest(TokenPrompt(WARM_TOKENS), sampling, echo=True)
         config = config_of(self._genai, self._card, request, 0)
+        prompt = list(WARM_TOKENS)
         try:
-            handle = self._pipeline.add_request(0, self._tensor(list(WARM_TOKENS)), config)
-            while self._pipeline.has_non_finished_requests():
-                self._pipeline.step()
+            plain, other = (self._whole(given, config) for given in (prompt, alone(prompt, 1)))
         except refusals() as error:
             raise cannot(reason(error)) from error
-        if not handle.can_read():
+        return len(other) > len(prompt) and plain == other
+
+    def _whole(self, prompt: list[int], config: Any) -> list[float]:
+        """The log-probabilities of a prompt and its answer, with nothing else running."""
+        handle = self._pipeline.add_request(0, self._tensor(prompt), config)
+        while self._pipeline.has_non_finished_requests():
+            self._pipeline.step()
+        found: list[float] = []
+        while handle.can_read():
+            found += next(iter(handle.read().values())).generated_log_probs
+        if not found:
             raise cannot("it wrote nothing")
+        return found
 
 
 def _libraries() -> tuple[Any, Callable[[list[int]], Any]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+from maas.core.errors import invalid
 from maas.core.generation import GenerateRequest, Grammar
 from maas.runtimes.language.calls import scores_prompt
 from maas.runtimes.language.card import LanguageCard
@@ -15,6 +17,10 @@ LEAST = 1e-6
 """The smallest `top_p`: that of the likeliest token alone."""
 MOST = 1 - 1e-6
 """The largest `min_p`: that of the likeliest token alone."""
+MOST_TRIED = 8_000_000
+"""Tokens that are tried while a schema is compiled, for the bounds of its texts."""
+REPEATED = re.compile(r"\{(\d+)(?:,(\d*))?\}")
+"""How often a part of a pattern may be repeated."""
 ANY_OBJECT = '{"type":"object"}'
 
 
@@ -26,10 +32,13 @@ def config_of(genai: Any, card: LanguageCard, request: GenerateRequest, seed: in
         card: whose end tokens end the answer.
         request: `sampling.max_tokens` is a number.
         seed: of 63 bits.
+
+    Raises:
+        MaasError: INVALID_ARGUMENT for a schema that takes too long to compile.
     """
     sampling = request.sampling
     config = genai.GenerationConfig()
-    config.max_new_tokens = sampling.max_tokens or 1  # without any, what is cached gives noise
+    config.max_new_tokens = sampling.max_tokens
     ends = {*card.end_tokens, *sampling.stop_tokens}
     # What a grammar has completed can only be followed by an end token.
     config.ignore_eos = not ends or (sampling.ignore_end and request.grammar is None)
@@ -51,11 +60,33 @@ def config_of(genai: Any, card: LanguageCard, request: GenerateRequest, seed: in
         config.logprobs = 1
         config.echo = scores_prompt(request)
     if request.grammar is not None:
-        config.structured_output_config = _structure(genai, request.grammar)
+        config.structured_output_config = _structure(genai, card, request.grammar)
     return config
 
 
-def _structure(genai: Any, grammar: Grammar) -> Any:
+def _structure(genai: Any, card: LanguageCard, grammar: Grammar) -> Any:
     found = genai.StructuredOutputConfig()
-    found.json_schema = ANY_OBJECT if grammar.schema is None else for_xgrammar(grammar.schema)
+    found.json_schema = ANY_OBJECT
+    if grammar.schema is not None:
+        found.json_schema = for_xgrammar(grammar.schema)
+        _check_cost(found.json_schema, card.vocabulary)
     return found
+
+
+def _check_cost(schema: str, vocabulary: int) -> None:
+    """Refuses what would hold up every caller while it is compiled.
+
+    xgrammar tries the whole vocabulary at each place of a text of bounded length: 50 characters
+    with 150,000 tokens take 2 s of a processor.
+
+    Raises:
+        MaasError: INVALID_ARGUMENT, with both figures.
+    """
+    most = MOST_TRIED // vocabulary
+    places = sum(int(upper or lower) for lower, upper in REPEATED.findall(schema))
+    if places > most:
+        raise invalid(
+            f"the schema bounds texts to {places} characters in all, by maxLength, minLength or"
+            f" pattern; this model's engine follows at most {most}; leave such bounds out, or"
+            " publish the model with --engine llamacpp"
+        )

@@ -32,7 +32,7 @@ class Prefixes:
     def known(self, prompt: Sequence[int]) -> int:
         """How many of its first tokens need not be computed; the last one always is."""
         count = 0
-        for name in _blocks(prompt):
+        for name in _names(prompt):
             if name not in self._seen:
                 break
             self._seen.move_to_end(name)
@@ -41,60 +41,30 @@ class Prefixes:
 
     def keep(self, tokens: Sequence[int]) -> None:
         """Notes that these were computed."""
-        for name in _blocks(tokens):
+        for name in _names(tokens):
             self._seen[name] = None
             self._seen.move_to_end(name)
         while len(self._seen) > self._most:
             self._seen.popitem(last=False)
 
 
-class Scores:
-    """Log-probabilities of the tokens of scored prompts.
+def _names(tokens: Sequence[int]) -> Iterator[bytes]:
+    """A name for every whole block, together with all before it."""
+    name, raw = b"", memoryview(array("q", tokens)).cast("B")
+    size = 8 * BLOCK
+    for end in range(size, len(raw) + 1, size):
+        name = blake2b(raw[end - size : end], key=name, digest_size=16).digest()
+        yield name
 
-    OpenVINO gives none for the part of a prompt that it found in its cache. Scored prompts find
-    only one another there, so what is missing was given before, and is kept here.
+
+def alone(prompt: Sequence[int], number: int) -> list[int]:
+    """The same prompt under a name that no other has, so that nothing of it is found in the cache.
+
+    OpenVINO tells apart tokens of 64 bits where it looks for known beginnings, and takes 32 of them
+    where it computes. The first token has no log-probability, which would be looked up by it.
 
     Args:
-        tokens: of the KV cache; twice as many log-probabilities are kept.
+        prompt: at least one token.
+        number: of the prompt, from 1.
     """
-
-    def __init__(self, tokens: int):
-        self._most = 2 * max(tokens, BLOCK)
-        self._known: OrderedDict[bytes, float] = OrderedDict()
-
-    def keep(self, name: bytes, tokens: Sequence[int], logprobs: Sequence[float]) -> bytes:
-        """Notes the log-probability of each token after those before it.
-
-        Args:
-            name: of what is before them, as an earlier call gave it; empty for nothing.
-            tokens: what follows.
-            logprobs: one for each.
-
-        Returns:
-            The name of it all.
-        """
-        last = name
-        for last, logprob in zip(_names(tokens, 1, name), logprobs, strict=True):
-            self._known[last] = logprob
-            self._known.move_to_end(last)
-        while len(self._known) > self._most:
-            self._known.popitem(last=False)
-        return last
-
-    def recall(self, tokens: Sequence[int]) -> list[float] | None:
-        """Those of a prompt's beginning; None where one has been forgotten."""
-        found = [self._known.get(name) for name in _names(tokens, 1)]
-        known = [logprob for logprob in found if logprob is not None]
-        return known if len(known) == len(found) else None
-
-
-def _blocks(tokens: Sequence[int]) -> Iterator[bytes]:
-    return _names(tokens[: len(tokens) // BLOCK * BLOCK], BLOCK)
-
-
-def _names(tokens: Sequence[int], size: int, name: bytes = b"") -> Iterator[bytes]:
-    """A name for every `size` tokens together with all before them, which have `name`."""
-    raw = memoryview(array("q", tokens)).cast("B")
-    for start in range(0, len(raw), 8 * size):
-        name = blake2b(raw[start : start + 8 * size], key=name, digest_size=16).digest()
-        yield name
+    return [prompt[0] + (number << 32), *prompt[1:]]

@@ -8,15 +8,18 @@ regular expressions without backtracking, and reads nothing but the schema.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from maas.core.errors import ErrorKind, MaasError, invalid
-from maas.core.generation import Grammar
+from maas.core.errors import MaasError, invalid
+from maas.core.generation import Feature, Grammar
 from maas.runtimes.wording import one_sentence
+
+log = logging.getLogger("maas.language")
 
 LONGEST_BYTES = 256 << 10
 """Of a schema."""
@@ -34,22 +37,24 @@ class Grammars:
         tokenizer: the model's `tokenizer.json`.
         vocabulary: how many tokens there are.
         end_tokens: those that end an answer; they come where the JSON is complete.
+
+    Attributes:
+        lacks: what cannot be constrained, where llguidance does not know this kind of tokenizer.
     """
 
     def __init__(self, tokenizer: Path, vocabulary: int, end_tokens: Collection[int]):
         import llguidance
 
         self._new = llguidance.LLMatcher
-        self.size = vocabulary
+        self._tokenizer: Any = None
+        self.lacks: frozenset[Feature] = frozenset()
         try:
             self._tokenizer = llguidance.LLTokenizer(
                 str(tokenizer), n_vocab=vocabulary, eos_token=list(end_tokens) or None
             )
         except ValueError as error:
-            raise MaasError(
-                ErrorKind.FAILED_PRECONDITION,
-                f"the tokenizer cannot constrain answers: {one_sentence(error)}",
-            ) from error
+            log.warning("answers cannot be constrained to JSON: %s", one_sentence(error))
+            self.lacks = frozenset({Feature.JSON, Feature.JSON_SCHEMA})
 
     def matcher(self, grammar: Grammar) -> Any:
         """An `LLMatcher` at the beginning of an answer.

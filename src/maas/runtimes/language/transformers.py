@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from maas.core.errors import ErrorKind, MaasError
-from maas.core.generation import Feature, GenerateRequest, TokenLogprob
+from maas.core.generation import GenerateRequest, TokenLogprob
 from maas.core.ports import Artifact, Device, GenerationBounds, Generative, Resources
 from maas.runtimes.language.backend import Piece
 from maas.runtimes.language.card import TOKENIZER, read_card
@@ -117,8 +117,6 @@ class TransformersBackend:
         MaasError: FAILED_PRECONDITION where one context does not fit in the KV cache.
     """
 
-    lacks: frozenset[Feature] = frozenset()
-
     def __init__(
         self,
         model: CausalModel,
@@ -139,6 +137,7 @@ class TransformersBackend:
         self._model = model
         self._vocabulary = vocabulary
         self._grammars = grammars
+        self.lacks = grammars.lacks
         self._budget = bounds.batch_tokens
         self._choices: dict[int, _Choice] = {}
 

@@ -28,6 +28,8 @@ from maas.wire.http import Answer, Header
 from maas.wire.openai.names import resolve
 from maas.wire.streaming import Events, Streamed
 
+READ_OFF_LOOP = 16 << 10
+"""Bytes of a body from which on it is read on a thread: schemas take a microsecond for three."""
 TOLD_OFF_LOOP = 4096
 """Probabilities in an answer from which on it is written on a thread."""
 
@@ -48,7 +50,7 @@ async def chat(exchange: Exchange) -> Answer | Streamed:
     """`POST /v1/chat/completions`."""
     body = (
         await exchange.off_loop(read_chat, exchange.body)
-        if exchange.large
+        if len(exchange.body) >= READ_OFF_LOOP
         else read_chat(exchange.body)
     )
     view = resolve(exchange, body.model)
@@ -70,7 +72,7 @@ async def completion(exchange: Exchange) -> Answer | Streamed:
     """`POST /v1/completions`."""
     body = (
         await exchange.off_loop(read_completion, exchange.body)
-        if exchange.large
+        if len(exchange.body) >= READ_OFF_LOOP
         else read_completion(exchange.body)
     )
     view = resolve(exchange, body.model)

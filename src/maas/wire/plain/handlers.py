@@ -23,6 +23,7 @@ async def index(exchange: Exchange) -> Answer:
         "predict": "/NAME/predict",
         "open_inference_protocol": "/v2/models/NAME",
         "tensorflow_serving": "/v1/models/NAME",
+        "openai": "/v1/chat/completions",
         "control_api": "/api",
         "documentation": "/docs",
         "metrics": "/metrics",

@@ -101,6 +101,11 @@ def object_of(**properties: Any) -> dict[str, Any]:
             object_of(a=INTEGER),
         ),
         ({"allOf": [INTEGER, {"minimum": 0}]}, {"type": "integer", "minimum": 0}),
+        ({"allOf": [{"enum": [1, True, "a"]}, {"enum": [True, "a"]}]}, {"enum": [True, "a"]}),
+        (
+            {"allOf": [{"required": ["a", "b"]}, {"required": ["b"], "type": "object"}]},
+            object_of(a={}, b={}),
+        ),
         ({"allOf": [{"type": ["integer", "null"]}, {"type": "number"}]}, INTEGER),
         (
             {"allOf": [{"properties": {"a": INTEGER}}, {"properties": {"a": {"minimum": 1}}}]},
@@ -215,6 +220,7 @@ def test_what_no_value_meets(schema, said):
         ({"anyOf": []}, "at least one"),
         ({"anyOf": {}}, "at least one"),
         ({"allOf": {}}, "list of schemas"),
+        ({"allOf": [{"enum": [1] * 1001}, {"enum": [1]}]}, "more than 1000 values"),
         ({"allOf": [1]}, "list of schemas"),
         ({"allOf": [{"pattern": "a"}, {"pattern": "b"}]}, "'pattern' twice"),
         ({"type": "object", "properties": []}, "object of schemas"),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from maas.dialects.openai.tools import FORMATS, parser_for
 from maas.dialects.openai.tools.events import CallArguments, CallStart, Content, Event, joined
 from maas.dialects.openai.tools.forced import ListParser, NamedParser
-from maas.dialects.openai.tools.markup import MOST_CALLS
+from maas.dialects.openai.tools.markup import MOST_BLANKS, MOST_CALLS
 
 WEATHER = '{"name": "weather", "arguments": {"city": "大连 \\"}{", "days": [1, 2]}}'
 ARGUMENTS = '{"city": "大连 \\"}{", "days": [1, 2]}'
@@ -154,6 +154,27 @@ def test_a_call_may_follow_what_is_none():
         *CALL,
         Content('; {"name": "Anna"}'),
     ]
+
+
+@pytest.mark.parametrize("cut", [0, 1])
+def test_blanks_are_held_back_for_a_while_only(cut):
+    def pieces(*parts: str) -> list[str]:
+        return list("".join(parts)) if cut else ["".join(parts)]
+
+    many = " " * (MOST_BLANKS + 1)
+    called = [CallStart(0, "weather"), CallArguments(0, ARGUMENTS)]
+    text = hermes(WEATHER)
+    assert read("hermes", *pieces(many, text)) == [Content(many), *called]
+    assert read("hermes", *pieces(text, many)) == [*called, Content(many)]
+    assert read("hermes", *pieces("<tool_call>", WEATHER, many)) == [*called, Content(many)]
+    text = f"[TOOL_CALLS]{many}"
+    assert read("mistral", *pieces(text)) == [Content(text)]
+    assert read("mistral", *pieces("[TOOL_CALLS][", WEATHER, many)) == [*called, Content(many)]
+    assert read("llama3", *pieces(many, WEATHER)) == [Content(many + WEATHER)]
+    assert read("llama3", *pieces(WEATHER, ";", many)) == [*called, Content(";" + many)]
+    assert feed(ListParser(), pieces(many)) == [Content(many)]
+    assert feed(ListParser(), pieces("[", WEATHER, many)) == [*called, Content(many)]
+    assert feed(ListParser(), pieces("[", WEATHER, "]", many)) == [*called, Content(many)]
 
 
 def test_text_is_shown_as_soon_as_it_is_no_marker():

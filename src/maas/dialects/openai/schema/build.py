@@ -24,6 +24,7 @@ from maas.dialects.openai.schema.merge import ANNOTATIONS, merged, resolved
 from maas.dialects.openai.schema.pattern import Pattern, read_pattern
 from maas.dialects.openai.schema.values import (
     FORMATS,
+    MOST_VALUES,
     TYPES,
     check_name,
     check_numbers,
@@ -39,8 +40,6 @@ MOST_NODES = 1000
 """Schemas, counted again where they are merged into others."""
 MOST_PROPERTIES = 256
 """Of one object: engines need more than their square in steps."""
-MOST_VALUES = 1000
-"""Of all enumerations together."""
 MOST_ITEMS = 1024
 MOST_COST = 32.0
 """Places with a wide set of characters: each takes an engine up to 90 ms with a large vocabulary,
@@ -109,9 +108,7 @@ class _Builder:
 
     def node(self, schema: object, at: str, depth: int) -> Node:
         """Writes one schema; its place is for errors."""
-        self._nodes += 1
-        if self._nodes > MOST_NODES:
-            raise invalid(f"the schema holds more than {MOST_NODES} schemas; make it simpler")
+        self._count(1)
         if depth > MOST_DEPTH:
             raise invalid(f"{at} is more than {MOST_DEPTH} schemas deep; make it flatter")
         if schema is True:
@@ -120,7 +117,8 @@ class _Builder:
             raise impossible(at, "it is false")
         if not isinstance(schema, dict):
             raise invalid(f"{at} must be an object or a boolean to be a JSON schema")
-        schema = merged(schema, self._document, at)
+        schema, parts = merged(schema, self._document, at)
+        self._count(parts - 1)
         if "$ref" in schema:
             return self._reference(schema["$ref"], at, depth)
         for name, nothing in NOT_KEPT.items():
@@ -136,6 +134,11 @@ class _Builder:
             return {}
         found = [self._typed(kind, schema, at, depth) for kind in kinds]
         return found[0] if len(found) == 1 else {"anyOf": found}
+
+    def _count(self, nodes: int) -> None:
+        self._nodes += nodes
+        if self._nodes > MOST_NODES:
+            raise invalid(f"the schema holds more than {MOST_NODES} schemas; make it simpler")
 
     def _not_kept(self, name: str, at: str, what: str = "") -> None:
         if self._strict:
@@ -218,13 +221,12 @@ class _Builder:
             raise invalid(f"{at}/properties must be an object of schemas")
         if not isinstance(required, list) or not all(isinstance(name, str) for name in required):
             raise invalid(f"{at}/required must be a list of names")
-        for name in required:
-            if name not in properties:
-                if schema.get("additionalProperties") is False:
-                    raise impossible(
-                        at, f"it requires {name!r}, which additionalProperties: false excludes"
-                    )
-                properties = {**properties, name: {} if further is False else further}
+        missing = [name for name in required if name not in properties]
+        if missing and schema.get("additionalProperties") is False:
+            raise impossible(
+                at, f"it requires {missing[0]!r}, which additionalProperties: false excludes"
+            )
+        properties = properties | dict.fromkeys(missing, {} if further is False else further)
         if len(properties) > MOST_PROPERTIES:
             raise invalid(f"{at} has {len(properties)} properties; at most {MOST_PROPERTIES}")
         found = {}

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from maas.core.errors import invalid
-from maas.dialects.openai.schema.values import impossible, types_of
+from maas.dialects.openai.schema.values import MOST_VALUES, impossible, same, types_of
 
 ANNOTATIONS = frozenset(
     (
@@ -55,8 +55,11 @@ def resolved(reference: object, document: object, at: str) -> tuple[object, str]
     return found, place
 
 
-def merged(schema: dict[str, Any], document: object, at: str) -> dict[str, Any]:
+def merged(schema: dict[str, Any], document: object, at: str) -> tuple[dict[str, Any], int]:
     """A schema without `allOf`, and without a `$ref` that stands beside assertions.
+
+    Returns:
+        It, and of how many it was made.
 
     Raises:
         MaasError: INVALID_ARGUMENT where its parts cannot be made one, or exclude each other.
@@ -65,10 +68,7 @@ def merged(schema: dict[str, Any], document: object, at: str) -> dict[str, Any]:
         if name in schema:
             raise invalid(f"{at} has {name}, which is not read; refer with $ref")
     if "allOf" not in schema and "$ref" not in schema:
-        return schema
-    asked = [name for name in schema if name not in ANNOTATIONS]
-    if asked == ["$ref"]:
-        return schema
+        return schema, 1
     parts: list[dict[str, Any]] = []
     waiting: list[tuple[object, tuple[str, ...]]] = [(schema, ())]
     count = 0
@@ -85,7 +85,7 @@ def merged(schema: dict[str, Any], document: object, at: str) -> dict[str, Any]:
             raise invalid(f"{at}/allOf must be a list of schemas")
         asked = [name for name in part if name not in ANNOTATIONS]
         if asked == ["$ref"] and len(parts) == 0 and not waiting:
-            return {"$ref": part["$ref"]}
+            return {"$ref": part["$ref"]}, count
         if "$ref" in part:
             target, place = resolved(part["$ref"], document, at)
             if place in seen:
@@ -98,7 +98,7 @@ def merged(schema: dict[str, Any], document: object, at: str) -> dict[str, Any]:
         rest = {name: part[name] for name in asked if name not in ("$ref", "allOf")}
         if rest:
             parts.append(rest)
-    return _one(parts, at)
+    return _one(parts, at), count
 
 
 def _one(parts: list[dict[str, Any]], at: str) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def _both(name: str, left: Any, right: Any, at: str) -> Any:
     if name == "type":
         return _types(left, right, at)
     if name == "required" and isinstance(left, list) and isinstance(right, list):
-        return [*left, *(one for one in right if one not in left)]
+        return [*left, *right]
     if name == "properties" and isinstance(left, dict) and isinstance(right, dict):
         shared = {
             key: {"allOf": [left[key], value]} if key in left else value
@@ -143,7 +143,9 @@ def _both(name: str, left: Any, right: Any, at: str) -> Any:
         }
         return {**left, **shared}
     if name == "enum" and isinstance(left, list) and isinstance(right, list):
-        return [one for one in left if one in right]
+        if max(len(left), len(right)) > MOST_VALUES:
+            raise invalid(f"{at} enumerates more than {MOST_VALUES} values")
+        return [one for one in left if any(same(one, other) for other in right)]
     if name == "additionalProperties" and isinstance(left, bool) and isinstance(right, bool):
         return left and right
     if name in ("items", "additionalProperties"):

@@ -29,8 +29,8 @@ LARGEST = 2**53
 """Integers beyond are not read alike everywhere."""
 SMALLEST, GREATEST = 1e-15, 1e15
 """Other numbers are written with all their digits, without an exponent."""
-MOST_LISTED = 1000
-"""Integers of a range that are listed one by one."""
+MOST_VALUES = 1000
+"""Of all enumerations of a schema together; also integers of a range that are listed."""
 MOST_NAME = 256
 
 _DAY = (
@@ -150,7 +150,7 @@ def integers(schema: dict[str, Any], at: str) -> tuple[dict[str, Any], bool]:
         raise impossible(at, "there is no integer between its bounds")
     if (least is None or least < -LARGEST) and (most is None or most > LARGEST):
         return {"type": "integer"}, True
-    if least is not None and most is not None and most - least < MOST_LISTED:
+    if least is not None and most is not None and most - least < MOST_VALUES:
         inside = max(abs(least), abs(most)) <= LARGEST
         return ({"enum": list(range(least, most + 1))} if inside else {"type": "integer"}), inside
     parts = []
@@ -195,7 +195,7 @@ def _from_zero(least: int, most: int | None) -> list[dict[str, Any]] | None:
     start = least if least < 2 else 10 ** len(str(least - 1))
     if most is not None and most < start:
         start = most + 1
-    if start - least > MOST_LISTED:
+    if start - least > MOST_VALUES:
         return None
     found: list[dict[str, Any]] = []
     if start > least:

@@ -46,9 +46,12 @@ class ListParser(MarkupParser):
         self._state = self._first
 
     def _first(self) -> bool:
-        rest = self._held.lstrip(BLANK)
-        if not rest:
+        rest = self._rest()
+        if rest == "":
             return False
+        if rest is None:
+            self._state = self._text
+            return True
         blanks = self._held[: len(self._held) - len(rest)]
         listed = rest[0] == "["
         self._held = rest[1:] if listed else rest
@@ -56,25 +59,25 @@ class ListParser(MarkupParser):
         return True
 
     def _next(self) -> bool:
-        rest = self._held.lstrip(BLANK)
-        if not rest:
+        rest = self._rest()
+        if rest == "":
             return False
-        if rest[0] == "," and self._calls < MOST_CALLS:
+        if rest is not None and rest[0] == "," and self._calls < MOST_CALLS:
             self._held = rest[1:]
             self._scan(",", self._next, bare=False)
             return True
         self._state = self._text
-        if rest[0] == "]":
+        if rest is not None and rest[0] == "]":
             self._held = rest[1:]
             self._state = self._done
         return True
 
     def _done(self) -> bool:
         """After the list nothing comes but blanks."""
-        if self._held.strip(BLANK):
-            self._state = self._text
-            return True
-        return False
+        if self._rest() == "":
+            return False
+        self._state = self._text
+        return True
 
     def _last(self) -> None:
         if self._calls and self._state != self._text:

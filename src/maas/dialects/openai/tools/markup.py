@@ -27,6 +27,8 @@ from maas.dialects.openai.tools.scan import BLANK, Brackets, CallScanner
 
 MOST_CALLS = 128
 """In one answer; what follows is text."""
+MOST_BLANKS = 1024
+"""So many wait for what follows; more of them are text."""
 MOST_NAMING = 600
 """Characters of a call's name and id in Mistral's newer way."""
 _NAMING = re.compile(r"\s*([\w.-]{1,256})(?:\[CALL_ID\]\w{1,128})?(?:\[ARGS\])?\s*", re.ASCII)
@@ -68,6 +70,11 @@ class MarkupParser:
         if self._scanner is not None and not self._scanner.started:
             self._show(self._markup + self._scanner.head)
         self._show(self._held)
+
+    def _rest(self) -> str | None:
+        """What is held without the blanks that it begins with; None where those are too many."""
+        rest = self._held.lstrip(BLANK)
+        return rest if len(self._held) - len(rest) <= MOST_BLANKS else None
 
     def _show(self, text: str) -> None:
         if text:
@@ -126,7 +133,7 @@ class _Opened(MarkupParser):
             return self._text()
         found = held.find(self.marker)
         stop = len(held) - _overlap(held, self.marker) if found < 0 else found
-        if held[:stop].strip(BLANK) or not self._blank:
+        if not self._blank or stop > MOST_BLANKS or held[:stop].strip(BLANK):
             self._blank = False
             self._show(held[:stop])
             self._held = held[stop:]
@@ -166,10 +173,10 @@ class HermesParser(_Opened):
         self._scan(self._markup, self._closed, bare=True)
 
     def _closed(self) -> bool:
-        rest = self._held.lstrip(BLANK)
-        if rest.startswith(self.closing):
+        rest = self._rest()
+        if rest is not None and rest.startswith(self.closing):
             self._held = rest[len(self.closing) :]
-        elif self.closing.startswith(rest):
+        elif rest is not None and self.closing.startswith(rest):
             return False
         self._state = self._again()
         return True
@@ -194,10 +201,13 @@ class MistralParser(_Opened):
 
     def _either(self) -> bool:
         """A list of objects, or a name."""
-        rest = self._held.lstrip(BLANK)
-        if not rest:
+        rest = self._rest()
+        if rest == "":
             return False
-        if rest[0] == "[":
+        if rest is None:
+            self._show(self._markup)
+            self._state = self._otherwise()
+        elif rest[0] == "[":
             start = len(self._held) - len(rest) + 1
             self._markup += self._held[:start]
             self._held = self._held[start:]
@@ -208,14 +218,14 @@ class MistralParser(_Opened):
 
     def _next(self) -> bool:
         """After a call in a list."""
-        rest = self._held.lstrip(BLANK)
-        if not rest:
+        rest = self._rest()
+        if rest == "":
             return False
-        if rest[0] == "," and self._calls < MOST_CALLS:
+        if rest is not None and rest[0] == "," and self._calls < MOST_CALLS:
             self._held = rest[1:]
             self._scan(",", self._next, bare=True)
             return True
-        if rest[0] == "]":
+        if rest is not None and rest[0] == "]":
             self._held = rest[1:]
         self._state = self._again()
         return True
@@ -274,8 +284,9 @@ class LlamaParser(MarkupParser):
             more = rest.lstrip(BLANK)
             blanks += rest[: len(rest) - len(more)]
             rest = more
-        if self._calls >= MOST_CALLS:
-            return self._text()
+        if self._calls >= MOST_CALLS or len(blanks) > MOST_BLANKS:
+            self._state = self._text
+            return True
         if rest.startswith(self.marker):
             blanks += self.marker
             rest = rest[len(self.marker) :]
