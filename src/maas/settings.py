@@ -151,7 +151,7 @@ class GenerationSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Answers that one model writes at once; further ones wait."""
     waiting: int = 256
     """Answers that may wait for one model; past it calls are answered 429."""
-    batch_tokens: int = 512
+    batch_tokens: int = 256
     """Tokens of prompts and answers that one step of an engine works on."""
     max_tokens: int = 0
     """Tokens of an answer where the caller sets no limit; 0 for what the context leaves."""

@@ -176,10 +176,11 @@ def compare_answers(first: Sequence[Written], second: Sequence[Written]) -> Agre
     Where they part, both tokens must have been about equally likely, and neither the greater part:
     then rounding decides. What comes after has another past, and is not compared. What counts as
     rounding is told by the tokens on which they agree, within bounds: weights of 4 bits in many
-    layers leave more to it than those of 16 in few.
+    layers leave more to it than those of 16 in few. Nor is anything compared from where one of two
+    tokens is a part of a character: llama.cpp tells these when it is whole, cut in its own way.
     """
     pairs = [
-        list(zip(mine.tokens, theirs.tokens, strict=False))
+        list(takewhile(_can_compare, zip(mine.tokens, theirs.tokens, strict=False)))
         for mine, theirs in zip(first, second, strict=True)
     ]
     shared = [
@@ -198,6 +199,19 @@ def compare_answers(first: Sequence[Written], second: Sequence[Written]) -> Agre
         differing += wrong
     tokens = {token.token for answer in (*first, *second) for token in answer.tokens}
     return Agreement(len(differences), differing, max(differences, default=0.0), len(tokens))
+
+
+def _can_compare(pair: tuple[TokenLogprob, TokenLogprob]) -> bool:
+    one, other = (token.token for token in pair)
+    return one == other or (_is_whole(one) and _is_whole(other))
+
+
+def _is_whole(token: bytes) -> bool:
+    try:
+        token.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _apart(one: TokenLogprob, other: TokenLogprob) -> float:

@@ -5,9 +5,11 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from maas_stub_server import KEY, Seen, Stub, make_version, untar
 
+from maas.core.generation import Feature, GenerativeSpec
 from maas.core.records import ErrorBody, Operation, OperationState
 
 
@@ -160,3 +162,14 @@ def test_a_key_file_that_is_not_there(stub: Stub, maas: Any, model: Path) -> Non
     result = maas("publish", str(model), "--key-file", "/no/such/key")
     assert result.code == 1
     assert result.err == "error: /no/such/key: No such file or directory\n"
+
+
+@pytest.mark.parametrize("lacks", [(), (Feature.CHAT,)])
+def test_a_language_model_can_be_talked_to(
+    stub: Stub, maas: Any, model: Path, lacks: tuple[Feature, ...]
+) -> None:
+    version = make_version("iris", 2)
+    report = msgspec.structs.replace(version.report, generative=GenerativeSpec(512, 600, "", lacks))
+    version = msgspec.structs.replace(version, report=report)
+    stub.publish_ends(Operation("op1", OperationState.SUCCEEDED, "iris", (), version, created=True))
+    assert ("talk to it: maas chat iris" in maas("publish", str(model)).out) is not bool(lacks)

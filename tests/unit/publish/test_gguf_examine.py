@@ -11,10 +11,12 @@ from tests.language import tiny_gguf
 
 from maas.core.errors import ErrorKind, MaasError
 from maas.core.generation import Feature
+from maas.core.ports import Device
 from maas.core.records import PublishOptions
 from maas.core.signature import GENERATE
 from maas.publish.uploads import digest_of, link_published
 from maas.runtimes.language.card import read_card
+from maas.runtimes.plugins import runtime_for
 
 
 def test_a_gguf_is_published_and_served_as_it_is(published, registry, tmp_path):
@@ -28,7 +30,7 @@ def test_a_gguf_is_published_and_served_as_it_is(published, registry, tmp_path):
     assert {t.engine for t in report.timings if t.us_per_row_1} == {"openvino-genai", "llamacpp"}
     assert all(timing.agrees for timing in report.timings)
     assert report.parity is not None
-    assert report.parity.samples >= 16
+    assert report.parity.samples >= 4
     assert report.host == "dedicated"
     assert record.signatures["serving_default"].method == GENERATE
     spec = report.generative
@@ -41,6 +43,9 @@ def test_a_gguf_is_published_and_served_as_it_is(published, registry, tmp_path):
     assert read_card(folder).quantization == "Q8_0"
     (original,) = (folder.parent / "original").iterdir()
     assert original.samefile(folder / "model.gguf")  # no second copy of the weights
+    stored = registry.artifact(record.name, record.version)
+    for engine in ("llamacpp", "openvino-genai"):
+        runtime_for(engine).load(stored, Device()).close()
 
 
 def changed(path: Path, **metadata) -> Path:

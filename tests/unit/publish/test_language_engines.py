@@ -39,6 +39,7 @@ OTHER = written((b"z", -0.1), (b"z", -0.1))
         (written((b"a", None)), written((b"b", None)), 0, 0),
         (written((b"a", -1.0)), written((b"a", -2.5)), 1, 1),
         (SAME, written(), 0, 0),
+        (written((b"\xe4", -0.1)), written((b"b", -0.1)), 0, 0),  # a part of a character
     ],
 )
 def test_answers_compare_up_to_a_near_tie(mine, theirs, compared, differing):

@@ -56,7 +56,9 @@ class OpenVINOGenAIRuntime:
     def estimate(self, artifact: Artifact) -> Resources:
         """Three times the weights (a file, constants, packed for the kernels), and 512 MiB.
 
-        Of the KV cache it holds what has been used, at most `Device.generation.kv_bytes`.
+        Kernels are made for every number of tokens that a step has had, so memory grows until all
+        up to `batch_tokens` were met. Of the KV cache it holds what has been used, at most
+        `Device.generation.kv_bytes`.
         """
         folder = Path(artifact.path)
         files = {artifact.file, artifact.file.with_suffix(".bin"), folder / TOKENIZER}
