@@ -13,10 +13,12 @@ from pathlib import Path
 
 from benchmarks.environments import MAAS_LLM, ROOT
 from benchmarks.llm_load import Streams, whole
-from benchmarks.peer import Place
-from benchmarks.peers import MAAS, maas_variables
+from benchmarks.peer import Launch, Peer, Place
+from benchmarks.peers import MAAS, maas_launch, maas_variables
 from benchmarks.processes import SHARED, Server, pinned, tail
 
+KV_BYTES = 128 << 20
+"""Of `maas`: so small that 200 streams fill the cache, or its growth would look like a leak."""
 PUBLISH_TIMEOUT_S = 900
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
@@ -113,13 +115,19 @@ def serving_model(
     Raises:
         RuntimeError: It does not start, publish or answer.
     """
-    peer = replace(MAAS, environment=MAAS_LLM, targets={})
+    peer = replace(MAAS, environment=MAAS_LLM, targets={}, launch=_launch)
     place = Place(port, folder, models)
     with peer.started(place, SHARED.server) as server:
         _publish(place, str(model), "--name", name, "--engine", "openvino-genai")
         _publish(place, str(models / "iris.onnx"), "--name", "iris")
         _wait(server, name)
         yield server
+
+
+def _launch(peer: Peer, place: Place) -> Launch:
+    launch = maas_launch(peer, place)
+    variables = {**launch.environment, "MAAS_GENERATION_KV_BYTES": str(KV_BYTES)}
+    return replace(launch, environment=variables)
 
 
 def _publish(place: Place, *arguments: str) -> None:

@@ -31,7 +31,7 @@ from maas.client.arguments import published
 from maas.core.records import Operation, PublishOptions
 
 MARK = "MAAS_TEST_MARK"
-START_S = 60.0
+START_S = 180.0
 STOP_S = 35.0
 OURS = ("MAAS_", "PORT", "XDG_")
 

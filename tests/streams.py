@@ -231,6 +231,9 @@ class PacedRuntime(OpenVINOGenAIRuntime):
     """OpenVINO GenAI, at a pace."""
 
     def load(self, artifact: Artifact, device: Device) -> Generative:
+        pacing = os.environ.get(PACING)
+        if pacing is None:  # the process that publishes has an environment of its own
+            return super().load(artifact, device)
         folder, bounds = Path(artifact.path), device.generation
         card = read_card(folder)
         vocabulary = Vocabulary(folder / TOKENIZER, card)
@@ -240,7 +243,7 @@ class PacedRuntime(OpenVINOGenAIRuntime):
 
         def open_backend() -> PacedBackend:
             inner = OpenVINOBackend(artifact.file, card, vocabulary, bounds, plan)
-            return PacedBackend(inner, Path(os.environ[PACING]))
+            return PacedBackend(inner, Path(pacing))
 
         return LanguageModel(open_backend, prompter, vocabulary, card, bounds, context)
 

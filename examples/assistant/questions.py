@@ -4,11 +4,11 @@
 
     a question             {this|that} stands for either word
     ~topic,topic text      a question that has this meaning right after an answer to those topics
-    ! a question           kept out of training, to measure with
     = the answer
 
-From each question many more are made: other openings, courtesies, synonyms, missing words, typing
-errors. What is kept out is never varied and never seen.
+One question of each half, drawn at random, is kept out of training, to measure with: it is never
+varied and never seen. From each other many more are made: other openings, courtesies, synonyms,
+missing words, typing errors.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ UNKNOWN = "unknown"
 """The topic of everything that has nothing to do with maas."""
 UNKNOWN_SHARE = 15.0
 """How much more often than another it is drawn: there is far more that is unknown."""
+SPLIT = 5
+"""The seed of the draw of what is kept out."""
+LEAST = 4
+"""Of fewer questions none is kept out."""
 TURNS = (2, 2, 3, 5)
 """How long conversations of several questions are, each as likely."""
 
@@ -51,6 +55,7 @@ class Topic:
 
 def read_topics(folder: Path = HERE / "questions") -> list[Topic]:
     """Reads every block of every file, the English half before the Chinese one."""
+    chance = random.Random(SPLIT)  # noqa: S311  # nothing secret is drawn
     topics: list[Topic] = []
     for path in sorted(folder.glob("*.txt")):
         name, topic = "", Topic("", False)
@@ -59,16 +64,24 @@ def read_topics(folder: Path = HERE / "questions") -> list[Topic]:
                 name, topic = line.strip("[]"), Topic(line.strip("[]"), False)
             elif line.startswith("= "):
                 topic.answer = line[2:]
+                _hold_out(topic, chance)
                 topics.append(topic)
                 topic = Topic(name, True)
-            elif line.startswith("! "):
-                topic.held_out.append(line[2:])
             elif line.startswith("~"):
                 names, question = line[1:].split(" ", 1)
                 topic.after += [(each, question) for each in names.split(",")]
             else:
                 topic.asked.append(line)
     return topics
+
+
+def _hold_out(topic: Topic, chance: random.Random) -> None:
+    """Takes one question out, where enough are left to learn from."""
+    plain = [question for question in topic.asked if "{" not in question]
+    if len(topic.asked) >= LEAST and plain:
+        question = chance.choice(plain)
+        topic.asked.remove(question)
+        topic.held_out.append(question)
 
 
 class Ways:

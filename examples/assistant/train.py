@@ -30,11 +30,11 @@ TEMPLATE = (
     "<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-STEPS = 1300
+STEPS = 1200
 LAYER_RATE = 0.02
 RATE = 4e-3
-WARM_UP, COOL_DOWN = 40, 250
-"""Steps in which the rates go up, and down again at the end."""
+WARM_UP = 40
+"""Steps in which the rates go up; then they go down to nothing, evenly."""
 TOPIC_WEIGHT = 0.5
 """Of guessing the topic before the last layer, by a matrix that is thrown away: the first token of
 an answer alone says little about which one it is, and teaches as slowly."""
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def train(model: Llama, text: Text, topics: list[Topic], steps: int) -> None:
-    """Muon for the matrices of the layers, AdamW for the rest; both slow down at the end."""
+    """Muon for the matrices of the layers, AdamW for the rest; both slow down all the while."""
     layers = [each for each in model.blk.parameters() if each.dim() > 1]
     others = [each for each in model.parameters() if each.dim() == 1]
     guess = torch.nn.Linear(model.shape.width, len(topics))
@@ -88,7 +88,7 @@ def train(model: Llama, text: Text, topics: list[Topic], steps: int) -> None:
     rates = [[group["lr"] for group in each.param_groups] for each in optimizers]
     began = time.perf_counter()
     for step, batch in enumerate(batches(text, topics, steps)):
-        share = min(1, (step + 1) / WARM_UP, (steps - step) / COOL_DOWN)
+        share = min((step + 1) / WARM_UP, 1 - step / steps)
         for optimizer, most in zip(optimizers, rates, strict=True):
             for group, rate in zip(optimizer.param_groups, most, strict=True):
                 group["lr"] = rate * share

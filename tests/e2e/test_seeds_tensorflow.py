@@ -212,5 +212,5 @@ def test_every_example(tmp_path: Path) -> None:
     every = EXAMPLES / "all.py"
     then = f"'{sys.executable}' '{every}' --all"
     with serving(tmp_path / "home", "auto", "--then", then) as server:
-        assert "clf, digits, iris, my_model, topics" in server.banner
+        assert "assistant, clf, digits, iris, my_model, topics" in server.banner
         assert run(str(every), tmp_path, "--all", **server.client_env) == ""

@@ -24,7 +24,7 @@ READY_WAIT_S = 60.0
 def register(app: typer.Typer) -> None:
     """Adds the command."""
     app.command(
-        epilog="Examples: maas publish iris.onnx --name iris --alias prod --accuracy 0.97; "
+        epilog="Example: maas publish iris.onnx --name iris --alias prod --accuracy 0.97; "
         "maas publish qwen2.5-0.5b/ --name assistant --quantize q8_0 --served-name gpt-4o-mini"
     )(publish)
 

@@ -133,6 +133,9 @@ class Generative(Protocol):
                 INVALID_ARGUMENT for a prompt that is too long or a template that fails,
                 RESOURCE_EXHAUSTED where too many wait.
             deliver: where its deltas go.
+
+        Raises:
+            MaasError: UNAVAILABLE where it takes no more calls: it is being closed, or has broken.
         """
         ...
 

@@ -116,6 +116,11 @@ def check_kind(config: Mapping[str, Any]) -> None:
             f"{CONFIG} asks for Python code that comes with the model (auto_map), and none is run "
             "here; publish a model of an architecture that transformers has itself, or its GGUF"
         )
+    if any("/" in str(config.get(name, "")) for name in ATTENTION):
+        raise invalid(
+            f"{CONFIG} asks for kernels of somebody else's ({ATTENTION[0]}), and none are run here; "
+            "leave that out of it"
+        )
     quantized = config.get("quantization_config")
     if quantized is not None:
         how = quantized.get("quant_method") if isinstance(quantized, dict) else None

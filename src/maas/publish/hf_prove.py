@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from msgspec import Struct
 
-from maas.core.generation import TokenLogprob
+from maas.core.generation import TokenLogprob, TokenPrompt
 from maas.core.ports import Generative
 from maas.core.records import Parity
 from maas.publish.hf_folder import HfFolder
@@ -205,7 +205,7 @@ def check_engine(model: Generative, proof: Proof, vocabulary: Vocabulary) -> Che
             left = end - time.monotonic()
             if not open_ or left <= 0:
                 break
-            prompts = [tuple(answers.texts[row, : at[row]].tolist()) for row in open_]
+            prompts = [TokenPrompt(tuple(answers.texts[row, : at[row]].tolist())) for row in open_]
             most = whole - min(at[row] for row in open_)
             _, written = run(model, prompts, most, max(left, 1.0))
             for row, answer in zip(open_, written, strict=True):

@@ -19,8 +19,7 @@ from maas.core.errors import ErrorKind, MaasError, invalid
 from maas.core.generation import Feature, GenerativeSpec
 from maas.core.ports import Artifact, Device, GenerationBounds, Generative, Runtime
 from maas.core.records import EngineTiming, Parity
-from maas.core.signature import DEFAULT_SIGNATURE, GENERATE, TEXT, Signature
-from maas.core.tensor import DType, TensorSpec
+from maas.core.signature import DEFAULT_SIGNATURE, text_signature
 from maas.publish.choose import MARGIN, speed_of
 from maas.publish.language_memory import MemoryPlan
 from maas.publish.language_trial import CALLERS, Agreement, Trial, Written, compare_answers, try_out
@@ -34,10 +33,7 @@ MOST_DIFFERING = 0.34
 """Part of the answers that may differ by more than rounding does before an engine is wrong:
 engines multiply small numbers in their own ways, and weights of 4 bits leave much to them."""
 
-TEXT_SPEC = TensorSpec(TEXT, DType.BYTES, (None,))
-SIGNATURES = {
-    DEFAULT_SIGNATURE: Signature(DEFAULT_SIGNATURE, (TEXT_SPEC,), (TEXT_SPEC,), False, GENERATE)
-}
+SIGNATURES = {DEFAULT_SIGNATURE: text_signature()}
 """The one that every language model has: texts in, and what it writes to each of them out."""
 
 
@@ -51,6 +47,7 @@ class Candidates(Struct, frozen=True):
         plan: the memory that it takes.
         vocabulary: how many tokens it has.
         asked: the engine asked for, or empty.
+        chat: whether the model has a chat template that works.
     """
 
     artifact: Artifact
@@ -59,6 +56,7 @@ class Candidates(Struct, frozen=True):
     plan: MemoryPlan
     vocabulary: int
     asked: str = ""
+    chat: bool = False
 
 
 class Chosen(Struct, frozen=True):
@@ -145,7 +143,8 @@ def _try(name: str, runtime: Runtime, candidates: Candidates) -> Tried:
     model.on_failure = lambda: None  # it says so itself, and others may serve
     lacks = model.lacks if isinstance(model, LanguageModel) else frozenset()
     try:
-        return Tried(try_out(name, model, candidates.vocabulary, context), lacks)
+        trial = try_out(name, model, candidates.vocabulary, context, chat=candidates.chat)
+        return Tried(trial, lacks)
     finally:
         model.close()
 

@@ -87,7 +87,13 @@ def find_language(
     # One that is asked for is tried alone: another may take this process down with it.
     engines = (job.engine,) if job.engine in form.engines else form.engines
     candidates = Candidates(
-        artifact, engines, form.refusals, form.plan, card.vocabulary, job.engine
+        artifact,
+        engines,
+        form.refusals,
+        form.plan,
+        card.vocabulary,
+        job.engine,
+        chat=bool(card.chat_template),
     )
     chosen = choose_engine(candidates, runtimes, emit)
     lacks = set(chosen.lacks)

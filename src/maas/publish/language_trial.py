@@ -1,7 +1,8 @@
 """Has a loaded language model write: how fast, and what, so that engines can be compared.
 
-Greedy, past the end tokens, from prompts drawn from the vocabulary: what the model would say does
-not matter, only that every engine says the same.
+Greedy and past the end tokens. Engines are timed on prompts drawn from the vocabulary, and
+compared on what people ask: a model that has learnt something is sure of its answers there, while
+between tokens drawn at random the rounding of two engines decides.
 """
 
 from __future__ import annotations
@@ -14,15 +15,28 @@ from collections.abc import Sequence
 from itertools import takewhile
 from statistics import fmean
 
+import msgspec
 from msgspec import Struct
 
 from maas.core.errors import ErrorKind, MaasError, invalid
-from maas.core.generation import Delta, GenerateRequest, Sampling, TokenLogprob, TokenPrompt
+from maas.core.generation import (
+    ChatPrompt,
+    Delta,
+    GenerateRequest,
+    Prompt,
+    Sampling,
+    TextPrompt,
+    TokenLogprob,
+    TokenPrompt,
+)
 from maas.core.ports import Generative
 from maas.core.records import EngineTiming
 
 CALLERS = 4
-COMPARED = 4
+QUESTIONS = ("Hello", "What can you do?", "你好，请介绍一下你自己。", "Once upon a time")
+"""What engines are compared on."""
+ROOM = 256
+"""Tokens of a context from which on those fit into it, whatever a template adds."""
 COMPARED_TOKENS = 16
 PROMPT_TOKENS = 12
 WRITTEN_TOKENS = 24
@@ -73,7 +87,9 @@ class Agreement(Struct, frozen=True):
     distinct: int
 
 
-def try_out(engine: str, model: Generative, vocabulary: int, most: int) -> Trial:
+def try_out(
+    engine: str, model: Generative, vocabulary: int, most: int, *, chat: bool = False
+) -> Trial:
     """Times a model on one caller and on several, and keeps what it wrote.
 
     Args:
@@ -81,29 +97,42 @@ def try_out(engine: str, model: Generative, vocabulary: int, most: int) -> Trial
         model: as loaded.
         vocabulary: how many tokens it has.
         most: tokens of prompt and answer together.
+        chat: whether it is asked through its chat template.
 
     Raises:
         MaasError: the model's own; DEADLINE_EXCEEDED where it does not begin.
     """
     length = max(1, min(PROMPT_TOKENS, most // 2))
     tokens = max(1, min(WRITTEN_TOKENS, most - length))
-    prompts = _prompts(vocabulary, length, COMPARED + 1 + CALLERS)
-    _, answers = run(model, prompts[:COMPARED], min(tokens, COMPARED_TOKENS))
-    # Other prompts, or they would be known; and without scores, which some engines ask for again.
-    alone, _ = run(model, prompts[COMPARED : COMPARED + 1], tokens, scored=False)
-    together, _ = run(model, prompts[COMPARED + 1 :], tokens, scored=False)
+    prompts = _prompts(vocabulary, length, len(QUESTIONS) + 1 + CALLERS)
+    compared = _questions(chat) if most >= ROOM else prompts[: len(QUESTIONS)]
+    _, answers = run(model, compared, min(tokens, COMPARED_TOKENS))
+    # Without scores, which some engines ask for again.
+    alone, _ = run(model, prompts[len(QUESTIONS) :][:1], tokens, scored=False)
+    together, _ = run(model, prompts[len(QUESTIONS) + 1 :], tokens, scored=False)
     timing = EngineTiming(engine, round(alone, 1), round(together, 1), CALLERS)
     return Trial(timing, answers)
 
 
-def _prompts(vocabulary: int, length: int, count: int) -> list[tuple[int, ...]]:
+def _prompts(vocabulary: int, length: int, count: int) -> list[Prompt]:
     rng = random.Random(0)  # noqa: S311 - the same for every engine, and no secret
-    return [tuple(rng.randrange(vocabulary) for _ in range(length)) for _ in range(count)]
+    return [
+        TokenPrompt(tuple(rng.randrange(vocabulary) for _ in range(length))) for _ in range(count)
+    ]
+
+
+def _questions(chat: bool) -> list[Prompt]:
+    if not chat:
+        return [TextPrompt(question) for question in QUESTIONS]
+    return [
+        ChatPrompt(msgspec.json.encode([{"role": "user", "content": question}]))
+        for question in QUESTIONS
+    ]
 
 
 def run(
     model: Generative,
-    prompts: Sequence[tuple[int, ...]],
+    prompts: Sequence[Prompt],
     tokens: int,
     longest_s: float = LONGEST_S,
     *,
@@ -113,13 +142,15 @@ def run(
 
     Args:
         model: as loaded.
-        prompts: tokens.
+        prompts: what to continue or answer.
         tokens: of each answer.
         longest_s: when to stop, seconds after the first token.
         scored: whether the answers are kept, with how likely each token was.
 
     Returns:
-        µs a token from the first one on, all answers together; and the answers, if kept.
+        µs a token, all answers together, the reading of the prompts included: tokens of which no
+        character is whole yet come late and together, so there is no other moment to count from.
+        And the answers, if kept.
 
     Raises:
         MaasError: the model's own; DEADLINE_EXCEEDED where it does not begin.
@@ -133,19 +164,19 @@ def run(
 
     logprobs = 0 if scored else None
     sampling = Sampling(max_tokens=tokens, temperature=0.0, ignore_end=True, logprobs=logprobs)
+    started = last = time.perf_counter()
     for number, prompt in enumerate(prompts):
-        model.start(number, GenerateRequest(TokenPrompt(prompt), sampling), deliver)
+        model.start(number, GenerateRequest(prompt, sampling), deliver)
     written: dict[int, list[TokenLogprob]] = {number: [] for number in range(len(prompts))}
     pending = set(written)
-    began = last = 0.0
+    began = 0.0
     counted = 0
     try:
         while pending and (not began or last - began < longest_s):
             last, number, item = _next(heard)
             if isinstance(item, MaasError):
                 raise item
-            if began:
-                counted += item.tokens
+            counted += item.tokens
             began = began or last
             written[number] += item.logprobs or ()
             if item.usage is not None:
@@ -155,7 +186,7 @@ def run(
             model.cancel(number, deliver)
     if any(not math.isfinite(token.logprob or 0.0) for one in written.values() for token in one):
         raise invalid("it writes no numbers: its weights are damaged, or infinite")
-    micros = (last - began) * 1e6 / max(counted, 1)
+    micros = (last - started) * 1e6 / max(counted, 1)
     return micros, tuple(Written(tuple(answer)) for answer in written.values())
 
 

@@ -24,6 +24,8 @@ ASK_S = 0.1
 LONGEST_ASK_S = 0.5
 """A look costs some 50 µs. A stream's client is missed by its next send, whatever this says."""
 AGAIN_S = 0.02
+RETRY_AFTER_S = 1.0
+"""For callers whose answer was cut short."""
 
 
 class Hosts(Protocol):
@@ -87,6 +89,7 @@ async def answer(
                 raise MaasError(
                     ErrorKind.UNAVAILABLE,
                     f"the process of {call.servable} ended while it wrote this answer; ask again",
+                    retry_after_s=RETRY_AFTER_S,
                 ) from None
             if not replica.connected:
                 died.add(replica.life)

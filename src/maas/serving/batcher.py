@@ -327,7 +327,7 @@ def _expired(index: int) -> CallError:
 
 def _call_error(index: int, error: Exception) -> CallError:
     if isinstance(error, MaasError):
-        return CallError(index, error.kind, error.message)
+        return CallError(index, error.kind, error.message, error.retry_after_s)
     log.warning("the model failed on a call", exc_info=error)
     return CallError(
         index,

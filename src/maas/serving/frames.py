@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from maas.core.errors import ErrorKind
+from maas.core.errors import ErrorKind, MaasError
 from maas.core.generation import Delta, GenerateRequest
 from maas.core.tensor import DType, Tensors
 
@@ -92,6 +92,11 @@ class CallError(Struct, frozen=True, array_like=True):
     index: int
     kind: ErrorKind
     message: str
+    retry_after_s: float | None = None
+
+    def as_error(self) -> MaasError:
+        """What it was before it travelled."""
+        return MaasError(self.kind, self.message, retry_after_s=self.retry_after_s)
 
 
 class ReplyFrame(Struct, frozen=True, array_like=True, tag="reply"):

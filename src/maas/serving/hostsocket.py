@@ -157,11 +157,14 @@ class _Connection:
 
     def _generate(self, frame: GenerateFrame) -> None:
         model = self._lookup(frame.name, frame.version)
-        if model is None or isinstance(model, Batcher):
-            self._send(encode_frame(DeltasFrame((), (), (frame.id,))))
-            return
-        self._generating[frame.id] = model
-        model.start(frame.id, frame.request, self._deliver)
+        if model is not None and not isinstance(model, Batcher):
+            self._generating[frame.id] = model
+            try:
+                model.start(frame.id, frame.request, self._deliver)
+                return
+            except MaasError:  # it takes no more: soon another will be here, or elsewhere
+                del self._generating[frame.id]
+        self._send(encode_frame(DeltasFrame((), (), (frame.id,))))
 
     def _deliver(self, items: Sequence[tuple[int, Delta | MaasError]]) -> None:
         """Sends what a step gave to calls of this ingress."""
@@ -169,7 +172,7 @@ class _Connection:
         errors: list[CallError] = []
         for number, item in items:
             if isinstance(item, MaasError):
-                errors.append(CallError(number, item.kind, item.message))
+                errors.append(CallError(number, item.kind, item.message, item.retry_after_s))
                 self._generating.pop(number, None)
             else:
                 deltas.append((number, item))

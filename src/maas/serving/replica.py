@@ -279,7 +279,7 @@ class HostReplica(asyncio.Protocol):
         for index, waiting in enumerate(flight.calls):
             if errors is not None and index in errors:
                 error = errors[index]
-                _fail(waiting, MaasError(error.kind, error.message))
+                _fail(waiting, error.as_error())
                 continue
             until = at + waiting.call.rows
             _resolve(waiting, {name: array[at:until] for name, array in outputs.items()})

@@ -143,7 +143,7 @@ class Streams:
         for error in frame.errors:
             stream = self._open.get(error.index)
             if stream is not None:
-                stream.fail(MaasError(error.kind, error.message))
+                stream.fail(error.as_error())
         for number in frame.unloaded:
             stream = self._open.get(number)
             if stream is not None:

@@ -13,7 +13,7 @@ from maas.core.ports import Artifact, Resources
 from maas.core.records import EngineTiming
 from maas.publish.language_engines import Candidates, Tried, choose_engine, pick
 from maas.publish.language_memory import MemoryPlan
-from maas.publish.language_trial import CALLERS, COMPARED, Trial, Written, compare_answers
+from maas.publish.language_trial import CALLERS, QUESTIONS, Trial, Written, compare_answers
 
 PLAN = MemoryPlan(1 << 20, 512, 2048, 1 << 30)
 
@@ -182,8 +182,10 @@ def test_engines_are_tried_one_after_another():
         assert runtime.model.closed
         bounds = runtime.device.generation
         assert bounds.kv_bytes >= CALLERS * runtime.spec.context_tokens * PLAN.kv_token
-        prompts = {request.prompt.tokens for request in runtime.model.requests}
-        assert len(prompts) == COMPARED + 1 + CALLERS
+        asked = [request.prompt for request in runtime.model.requests]
+        assert [prompt.text for prompt in asked[: len(QUESTIONS)]] == list(QUESTIONS)
+        prompts = {prompt.tokens for prompt in asked[len(QUESTIONS) :]}
+        assert len(prompts) == 1 + CALLERS
         assert all(0 <= token < 600 for prompt in prompts for token in prompt)
         assert all(request.sampling.temperature == 0 for request in runtime.model.requests)
     assert runtimes["a"].model.requests[1] == runtimes["b"].model.requests[1]

@@ -34,6 +34,10 @@ REFUSED = "refused"
 """A prompt that begins with it is refused."""
 BROKEN = "broken"
 """A word at which the call fails."""
+LEAVING = "leaving"
+"""A prompt that begins with it finds the model closed the first time."""
+CROWDED = "crowded"
+"""A prompt that begins with it is to come again later."""
 
 
 class Parrot:
@@ -45,6 +49,7 @@ class Parrot:
         self._calls: dict[tuple[int, Deliver], list[str]] = {}
         self._said: dict[tuple[int, Deliver], int] = {}
         self._open = True
+        self._left = False
         self.cancelled = 0
         self.on_failure: Callable[[], object] = lambda: None
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -55,6 +60,13 @@ class Parrot:
         if words[:1] == [REFUSED]:
             deliver([(number, invalid("it does not say that"))])
             return
+        if words[:1] == [CROWDED]:
+            error = MaasError(ErrorKind.RESOURCE_EXHAUSTED, "too many", retry_after_s=2.5)
+            deliver([(number, error)])
+            return
+        if words[:1] == [LEAVING] and not self._left:
+            self._left = True
+            raise MaasError(ErrorKind.UNAVAILABLE, "it is gone")
         most = request.sampling.max_tokens
         with self._lock:
             self._calls[number, deliver] = words[:most]

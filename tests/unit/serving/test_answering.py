@@ -172,6 +172,17 @@ async def test_what_the_model_refuses_is_told(house: House) -> None:
     assert house.counted("maas_calls_total", "openai", "invalid_argument") == 1
 
 
+async def test_when_to_come_again_is_told(house: House) -> None:
+    error = await error_of(house, "crowded")
+    assert (error.kind, error.retry_after_s) == (ErrorKind.RESOURCE_EXHAUSTED, 2.5)
+    error = await error_of(house, "one two die")
+    assert error.retry_after_s
+
+
+async def test_a_model_that_takes_no_more_calls_is_looked_for_again(house: House) -> None:
+    assert [delta.text for delta in await written(house, "leaving now")] == ["leaving", " now"]
+
+
 async def test_a_failure_in_mid_answer_comes_after_what_was_written(house: House) -> None:
     seen, error = await until_error(house, "a b broken c")
     assert seen == ["a", " b"]

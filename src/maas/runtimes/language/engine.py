@@ -1,8 +1,8 @@
 """Many callers, one engine: what is asked waits, runs together, and is told as it is written.
 
-    start ─▶ preparing thread ─▶ ready ─▶ engine thread: admit ─▶ step ─▶ Writers ─▶ deliver
-             template, tokens    waits                   ▲                  │
-                                 for a place             └── until nothing runs
+    start ─▶ preparing threads ─▶ ready ─▶ engine thread: admit ─▶ step ─▶ Writers ─▶ deliver
+             template, tokens     waits                   ▲                  │
+                                  for a place             └── until nothing runs
 
 A call is one request; each of its choices takes a place of its own in the engine. First come, first
 served. The engine thread alone touches the backend; it opens it, too, so that whatever threads the
@@ -42,6 +42,7 @@ from maas.runtimes.language.calls import (
     scores_prompt,
 )
 from maas.runtimes.language.card import LanguageCard
+from maas.runtimes.language.preparing import Preparing
 from maas.runtimes.language.priority import leave_the_processor
 from maas.runtimes.language.prompts import Prompter
 from maas.runtimes.language.tokens import Vocabulary
@@ -50,7 +51,7 @@ from maas.runtimes.language.writing import Writer
 log = logging.getLogger("maas.language")
 
 RETRY_AFTER_S = 1.0
-"""For callers that find too many waiting."""
+"""For callers that find too many waiting, or whose answer was cut short."""
 FAILED = 75
 """The exit status of a process whose engine broke: sysexits' `EX_TEMPFAIL`."""
 
@@ -94,11 +95,12 @@ class LanguageModel:
         self._waiting = 0
         self._over = ""
         """Why no more calls are taken."""
+        self._hangs = False
+        """A prompt has been prepared for so long that it will never be."""
         self._choices: dict[int, Choice] = {}
         self._next_key = 0
         self._kv_used = 0.0
         self._prefix_tokens = self._prefix_hits = 0
-        self._prepare: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
         opened: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
         self._engine = threading.Thread(
             target=self._run, args=(open_backend, opened), name="engine", daemon=True
@@ -108,8 +110,7 @@ class LanguageModel:
         if error is not None:
             self._engine.join()
             raise error
-        self._preparing = threading.Thread(target=self._prepare_all, name="prompts", daemon=True)
-        self._preparing.start()
+        self._preparing = Preparing(self._prepare, self._give_up)
 
     @property
     def lacks(self) -> frozenset[Feature]:
@@ -120,12 +121,14 @@ class LanguageModel:
         """Takes a call; see `Generative.start`. A refusal may be delivered before it returns."""
         call = Call(number, request, deliver)
         with self._changed:
+            if self._over:
+                raise MaasError(ErrorKind.UNAVAILABLE, self._over)
             error = self._refusal(request.choices)
             if error is None:
                 self._calls[deliver, number] = call
                 self._waiting += call.waiting
         if error is None:
-            self._prepare.put(call)
+            self._preparing.put(call)
         else:
             deliver([(number, error)])
 
@@ -150,17 +153,14 @@ class LanguageModel:
             )
 
     def close(self) -> None:
-        """Ends both threads after the step under way; calls under way end with an error."""
+        """Ends all threads after the step under way; calls under way end with an error."""
         with self._changed:
             self._over = self._over or "the model is being unloaded; try again"
             self._changed.notify()
-        self._prepare.put(None)
         self._engine.join()
-        self._preparing.join()
+        self._preparing.close()
 
     def _refusal(self, choices: int) -> MaasError | None:
-        if self._over:
-            return MaasError(ErrorKind.UNAVAILABLE, self._over)
         if self._waiting + choices > self._bounds.waiting + self._free():
             return MaasError(
                 ErrorKind.RESOURCE_EXHAUSTED,
@@ -182,26 +182,30 @@ class LanguageModel:
         self._calls.pop(key, None)
         self._ready.pop(key, None)
 
-    # The preparing thread.
+    # The preparing threads.
 
-    def _prepare_all(self) -> None:
-        while (call := self._prepare.get()) is not None:
-            if call.ended:
-                continue
-            try:
-                prepare(call, self._prompter, self._bounds, self._context)
-            except MaasError as error:
-                self._refuse(call, error)
-            except Exception:
-                log.exception("a prompt could not be prepared")
-                self._refuse(
-                    call, MaasError(ErrorKind.INTERNAL, "the prompt could not be prepared")
-                )
-            else:
-                with self._changed:
-                    if not call.ended:
-                        self._ready[call.deliver, call.number] = call
-                        self._changed.notify()
+    def _prepare(self, call: Call) -> None:
+        if call.ended:
+            return
+        try:
+            prepare(call, self._prompter, self._bounds, self._context)
+        except MaasError as error:
+            self._refuse(call, error)
+        except Exception:
+            log.exception("a prompt could not be prepared")
+            self._refuse(call, MaasError(ErrorKind.INTERNAL, "the prompt could not be prepared"))
+        else:
+            with self._changed:
+                if not call.ended:
+                    self._ready[call.deliver, call.number] = call
+                    self._changed.notify()
+
+    def _give_up(self) -> None:
+        log.error("a prompt takes too long to be made tokens of; the model is given up")
+        with self._changed:
+            self._hangs = True
+            self._over = self._over or "the model's tokenizer does not come to an end; try again"
+            self._changed.notify()
 
     def _refuse(self, call: Call, error: MaasError) -> None:
         with self._changed:
@@ -233,7 +237,7 @@ class LanguageModel:
                 if self._choices:
                     for piece in backend.step():
                         self._take(piece, outbox)
-                    self._kv_used = backend.kv_used()
+                self._kv_used = backend.kv_used() if self._choices else 0.0
                 if outbox:
                     self._send(outbox)
         except Exception:
@@ -243,6 +247,8 @@ class LanguageModel:
         else:
             self._drop_all(self._over)
             backend.close()
+            if self._hangs:
+                self.on_failure()
 
     def _admit(self, outbox: Outbox) -> bool:
         """Gives places to those that wait; waits where there is nothing to do. False at the end."""
@@ -372,7 +378,7 @@ class LanguageModel:
             self._over = reason
             for call in list(self._calls.values()):
                 self._end(call)
-                error = MaasError(ErrorKind.UNAVAILABLE, reason)
+                error = MaasError(ErrorKind.UNAVAILABLE, reason, retry_after_s=RETRY_AFTER_S)
                 outbox.setdefault(call.deliver, []).append((call.number, error))
             self._choices.clear()
         self._send(outbox)

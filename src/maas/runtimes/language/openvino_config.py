@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import msgspec
+
 from maas.core.errors import invalid
 from maas.core.generation import GenerateRequest, Grammar
 from maas.runtimes.language.calls import scores_prompt
@@ -21,6 +23,14 @@ MOST_TRIED = 8_000_000
 """Tokens that are tried while a schema is compiled, for the bounds of its texts."""
 REPEATED = re.compile(r"\{(\d+)(?:,(\d*))?\}")
 """How often a part of a pattern may be repeated."""
+BOUNDS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
+BOUNDED_NUMBER = 1.0
+"""A number with bounds, in places: its digits are spelled out, range by range."""
+ENDLESS = re.compile(r"[*+]")
+ENDLESS_PART = 0.25
+"""A part of a pattern that may be repeated for ever."""
+OPTIONAL_PAIR = 1 / 300
+"""Any two properties that may be left out: each can come after each."""
 ANY_OBJECT = '{"type":"object"}'
 
 
@@ -77,7 +87,7 @@ def _check_cost(schema: str, vocabulary: int) -> None:
     """Refuses what would hold up every caller while it is compiled.
 
     xgrammar tries the whole vocabulary at each place of a text of bounded length: 50 characters
-    with 150,000 tokens take 2 s of a processor.
+    with 150,000 tokens take 2 s of a processor. What else takes long is counted in such places.
 
     Raises:
         MaasError: INVALID_ARGUMENT, with both figures.
@@ -90,3 +100,32 @@ def _check_cost(schema: str, vocabulary: int) -> None:
             f" pattern; this model's engine follows at most {most}; leave such bounds out, or"
             " publish the model with --engine llamacpp"
         )
+    places += int(_others(msgspec.json.decode(schema)))
+    if places > most:
+        raise invalid(
+            f"the schema's patterns, bounded numbers and optional properties take as long to"
+            f" prepare as {places} characters of bounded texts; this model's engine follows at"
+            f" most {most}; leave some out, or publish the model with --engine llamacpp"
+        )
+
+
+def _others(node: Any) -> float:
+    """What a schema holds besides bounded texts, in places of these; measured, rounded up."""
+    if isinstance(node, list):
+        return sum(map(_others, node))
+    if not isinstance(node, dict):
+        return 0.0
+    found = 0.0
+    if node.get("type") in ("integer", "number") and not BOUNDS.isdisjoint(node):
+        found += BOUNDED_NUMBER
+    if isinstance(node.get("pattern"), str):
+        found += ENDLESS_PART * len(ENDLESS.findall(node["pattern"]))
+    if isinstance(node.get("properties"), dict):
+        required = node.get("required", ())
+        optional = [
+            one
+            for name, one in node["properties"].items()
+            if name not in required and not (isinstance(one, dict) and one.get("type") == "string")
+        ]
+        found += OPTIONAL_PAIR * len(optional) ** 2
+    return found + sum(map(_others, node.values()))

@@ -15,6 +15,11 @@ from maas.runtimes.language.tokens import Vocabulary
 
 Document = TypeVar("Document")
 
+LIKELY_CHARACTERS = 16
+"""Characters of a token at most, in most texts."""
+LEAST_LOOKED_AT = 64 << 10
+"""Characters that are always made tokens of."""
+
 
 class Prompter:
     """Makes tokens of prompts. Threads may share it.
@@ -56,19 +61,34 @@ class Prompter:
         elif isinstance(prompt, TextPrompt):
             self._check_size(len(prompt.text.encode(errors="replace")), "the prompt")
             # Callers who render templates themselves write control tokens.
-            tokens = self._vocabulary.encode(prompt.text, special=True)
+            tokens = self._encoded(prompt.text)
             tokens = self._begun(tokens) if card.add_bos else tokens
         else:
-            tokens = self._vocabulary.encode(self._rendered(prompt), special=True)
+            tokens = self._encoded(self._rendered(prompt))
             tokens = self._begun(tokens) if card.add_bos else tokens
         tokens = tokens or self._nothing()
         if len(tokens) >= self._context:
-            raise MaasError(
-                ErrorKind.CONTEXT_EXCEEDED,
-                f"the prompt has {len(tokens)} tokens; the context of this model is {self._context}"
-                " tokens, the answer's among them; shorten the prompt",
-            )
+            raise self._too_long(str(len(tokens)))
         return tokens
+
+    def _encoded(self, text: str) -> list[int]:
+        """A text's tokens. Of one that is far too long only the beginning is looked at.
+
+        The beginning may be cut otherwise than in the whole, but not into twice as many tokens.
+        """
+        head = LIKELY_CHARACTERS * self._context
+        if len(text) > max(head, LEAST_LOOKED_AT):
+            known = len(self._vocabulary.encode(text[:head], special=True))
+            if known > 2 * self._context:
+                raise self._too_long(f"more than {known // 2}")
+        return self._vocabulary.encode(text, special=True)
+
+    def _too_long(self, count: str) -> MaasError:
+        return MaasError(
+            ErrorKind.CONTEXT_EXCEEDED,
+            f"the prompt has {count} tokens; the context of this model is {self._context}"
+            " tokens, the answer's among them; shorten the prompt",
+        )
 
     def _rendered(self, prompt: ChatPrompt) -> str:
         if self._template is None:

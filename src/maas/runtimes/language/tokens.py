@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 Step = Callable[[str | bytes], str | bytes]
 
 _LIMIT_BYTES = 256 << 20
+PANIC = "PanicException"
+"""What Rust code raises where it gives up. It is no `Exception`, and no module has its class."""
 
 
 class _Added(Struct):
@@ -77,6 +79,11 @@ class Vocabulary:
             tokens: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
         except (UnicodeEncodeError, TypeError):
             raise invalid("the text is not valid Unicode; expected no lone surrogates") from None
+        except BaseException as error:
+            if type(error).__name__ != PANIC:
+                raise
+            # Its regular expressions look for a match until they have gone back too often.
+            raise invalid("the model's tokenizer cannot cut this text; send another") from None
         if self.known > self.size and tokens and max(tokens) >= self.size:
             raise invalid(f"the text takes a token that the model, with {self.size}, has not")
         return tokens

@@ -57,6 +57,7 @@ class CausalModel:
                     local_files_only=True,
                     trust_remote_code=False,
                     use_safetensors=True,
+                    attn_implementation=_attention(config),
                     dtype=_dtype(torch, config, self.device),
                 )
             self._model.to(self.device).eval()
@@ -145,6 +146,12 @@ def _config(folder: Path) -> dict[str, Any]:
     if not any(folder.glob("*.safetensors")):
         raise _cannot("cannot load the model", "the folder has no safetensors")
     return config
+
+
+def _attention(config: dict[str, Any]) -> str | None:
+    """What computes attention: never what a configuration names, which may be a download."""
+    named = config.get("_attn_implementation", config.get("attn_implementation"))
+    return None if named is None else "eager"
 
 
 def _libraries(threads: int) -> tuple[Any, Any]:

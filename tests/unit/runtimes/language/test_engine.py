@@ -336,6 +336,19 @@ def test_cancelled_while_it_is_written(opened: Open) -> None:
     model.cancel(12345, listener.deliver)
 
 
+def test_a_cancelled_answer_leaves_the_cache(opened: Open) -> None:
+    script, model, listener = opened()
+    script.may_step = threading.Semaphore(3)
+    number = listener.start(request(100))
+    listener.until(lambda: model.counts().kv_used > 0)
+    model.cancel(number, listener.deliver)
+    script.may_step.release(PLENTY)
+    listener.until(lambda: not model.counts().running)
+    # Once the next has been taken, what there was to do after the last is done.
+    assert listener.ask(request(0))
+    assert model.counts().kv_used == 0
+
+
 def test_cancelled_while_it_waits(opened: Open) -> None:
     script, model, listener = opened(bounds=GenerationBounds(sequences=1))
     with held(script):
@@ -378,7 +391,8 @@ def test_an_engine_that_breaks_ends_every_call(
         script.stepping.wait()
         script.fails = RuntimeError("out of bounds")
     assert failed.wait(30)
-    numbers.append(listener.start(request(1)))
+    with pytest.raises(MaasError, match="engine failed"):
+        listener.start(request(1))
     for number in numbers:
         with pytest.raises(MaasError, match="engine failed") as caught:
             listener.answers(number)

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import openvino_genai
 import pytest
-from tests.language import tiny_artifact
+from tests.language import tiny_artifact, tiny_card
 from tests.listener import Answer, Listener
 
 from maas.core.errors import ErrorKind, MaasError
@@ -23,6 +24,7 @@ from maas.core.ports import Artifact, Device, GenerationBounds
 from maas.runtimes.language.card import TOKENIZER, read_card
 from maas.runtimes.language.engine import LanguageModel
 from maas.runtimes.language.openvino import OpenVINOGenAIRuntime
+from maas.runtimes.language.openvino_config import config_of
 from maas.runtimes.language.openvino_step import unlocked_step
 from maas.runtimes.language.tokens import Vocabulary
 
@@ -256,6 +258,39 @@ def test_bounds_of_texts_that_would_hold_up_everyone(listener: Listener) -> None
     assert caught.value.kind is ErrorKind.INVALID_ARGUMENT
     (answer,) = listener.ask(asked(warm(100), grammar=bounded(3)))
     assert len(json.loads(answer.text)) <= 3
+
+
+def _numbers(count: int) -> dict[str, Any]:
+    bounded = {"type": "integer", "minimum": -(10**15), "maximum": 10**15}
+    properties = {f"n{place}": bounded for place in range(count)}
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _optional(count: int) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {f"n{place}": {"type": "integer"} for place in range(count)},
+    }
+
+
+def _endless(count: int) -> dict[str, Any]:
+    return {"type": "string", "pattern": f"^{'[a-z]*-' * count}$"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "places"), [(_numbers(200), 200), (_optional(250), 208), (_endless(800), 200)]
+)
+def test_other_schemas_that_would_hold_up_everyone(schema: dict[str, Any], places: int) -> None:
+    request = GenerateRequest(PROMPT, greedy(1), Grammar(json.dumps(schema)))
+    with pytest.raises(MaasError, match=f"as long to prepare as {places} characters") as caught:
+        config_of(openvino_genai, tiny_card(vocabulary=150_000), request, 0)
+    assert caught.value.kind is ErrorKind.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("schema", [_numbers(20), _optional(60), _endless(20)])
+def test_schemas_that_are_prepared_at_once(schema: dict[str, Any]) -> None:
+    request = GenerateRequest(PROMPT, greedy(1), Grammar(json.dumps(schema)))
+    assert config_of(openvino_genai, tiny_card(vocabulary=150_000), request, 0)
 
 
 def test_what_the_engine_refuses_is_told(listener: Listener) -> None:

@@ -25,11 +25,11 @@ class Asked:
     """Prompters of one tokenizer and of different cards."""
 
     def __init__(self, file: Path) -> None:
-        self._file = file
+        self.file = file
 
     def tokens(self, prompt: Prompt, context: int = 2048, **card: Any) -> list[int]:
         known = tiny_card(**card)
-        words = Vocabulary(self._file, known)
+        words = Vocabulary(self.file, known)
         return Prompter(known, words, BOUNDS, context).tokens(GenerateRequest(prompt))
 
     def text(self, prompt: Prompt, **card: Any) -> str:
@@ -169,9 +169,20 @@ def test_what_is_no_conversation_is_refused(asked: Asked, prompt: Prompt, says: 
 def test_any_bytes_are_rendered_or_refused(
     asked: Asked, messages: bytes, tools: bytes, variables: bytes
 ) -> None:
-    words = Vocabulary(asked._file, tiny_card())
+    words = Vocabulary(asked.file, tiny_card())
     prompter = Prompter(tiny_card(), words, BOUNDS, 2048)
     try:
         assert prompter.tokens(GenerateRequest(ChatPrompt(messages, tools, variables)))
     except MaasError as error:
         assert error.kind is ErrorKind.INVALID_ARGUMENT  # noqa: PT017
+
+
+def test_of_a_text_that_is_far_too_long_the_beginning_is_enough(asked: Asked) -> None:
+    bounds = GenerationBounds(template_bytes=1 << 20)
+    known = tiny_card()
+    prompter = Prompter(known, Vocabulary(asked.file, known), bounds, 64)
+    with pytest.raises(MaasError) as caught:
+        prompter.tokens(GenerateRequest(TextPrompt("x y " * 100_000)))
+    assert caught.value.kind is ErrorKind.CONTEXT_EXCEEDED
+    assert caught.value.message.startswith("the prompt has more than ")
+    assert "context of this model is 64 tokens" in caught.value.message

@@ -231,3 +231,15 @@ def test_the_end_of_a_word_is_a_space(tmp_path: Path) -> None:
     assert written(
         vocabulary(tmp_path, Tokenizer(models.BPE({"a": 0, "<0x41>": 1}, []))), [0, 1]
     ) == ("a<0x41>")
+
+
+def test_a_pattern_that_goes_back_for_ever_is_an_error_of_the_text(tmp_path: Path) -> None:
+    document = json.loads(tiny_tokenizer().to_str())
+    document["pre_tokenizer"]["pretokenizers"][0]["pattern"] = {"Regex": "(a+)+$"}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(document))
+    words = Vocabulary(tmp_path / "tokenizer.json", tiny_card())
+    with pytest.raises(MaasError) as caught:
+        words.encode("a" * 60 + "b", special=True)
+    assert caught.value.kind is ErrorKind.INVALID_ARGUMENT
+    assert caught.value.message == "the model's tokenizer cannot cut this text; send another"
+    assert words.encode("Hello", special=True)

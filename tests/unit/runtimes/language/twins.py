@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from maas.core.generation import GenerateRequest, Grammar, Sampling, TokenPrompt
-from maas.core.ports import GenerationBounds
+from maas.core.ports import Artifact, GenerationBounds
 from maas.runtimes.language.backend import Backend, Piece
 from maas.runtimes.language.card import TOKENIZER, read_card
+from maas.runtimes.language.openvino import OpenVINOBackend
+from maas.runtimes.language.openvino_memory import plan_memory
 from maas.runtimes.language.sampling_grammar import Grammars
 from maas.runtimes.language.tokens import Vocabulary
 
@@ -95,6 +97,15 @@ def run(backend: Backend, jobs: Mapping[int, Asked]) -> dict[int, list[Piece]]:
             if piece.finish or piece.error:
                 open_.remove(piece.key)
     return found
+
+
+def by_openvino(artifact: Path, prompts: list[list[int]]) -> dict[int, list[Piece]]:
+    """What OpenVINO writes after each prompt, with logprobs."""
+    document = Artifact(str(artifact), "model.gguf", "gguf", {})
+    card, (vocabulary, _) = read_card(artifact), parts(artifact)
+    plan = plan_memory(document, card, BOUNDS, CONTEXT)
+    backend = OpenVINOBackend(document.file, card, vocabulary, BOUNDS, plan)
+    return run(backend, {key: (p, asked(logprobs=0), 1) for key, p in enumerate(prompts)})
 
 
 def one(backend: Backend, prompt: list[int], request: GenerateRequest, seed: int = 1) -> list[int]:
