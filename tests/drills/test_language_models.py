@@ -63,6 +63,7 @@ class Paced:
 
     def __init__(self, server: Server, pacing: Pacing):
         self.server, self.pacing = server, pacing
+        self.servers = [server]  # whose log a failure shows
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +156,7 @@ def test_two_hundred_streams_of_which_half_are_left(start, writers_home):
                 assert not heard.done, heard
         await until_told(lambda: is_idle(server), "an end of what was left", 20)
 
-    for _ in range(4):
+    for _ in range(3):
         run(one_round())
         used.append([resident(pid) for pid in pids])
     assert [server.host_of("assistant", 1)["pid"], server.processes()["ingress-1"]["pid"]] == pids
@@ -341,14 +342,15 @@ def test_a_client_that_goes_away_stops_the_model(paced, version):
             # Only once the server's figures show it can their fall mean anything.
             running = lambda: metric(server, "maas_generations_running") == 1  # noqa: E731
             wait_until(running, 20, "a beginning")
+            told = b"".join(client.stdout.readline() for _ in range(6))
         finally:
             client.kill()
-        told = client.stdout.read()
+        told += client.stdout.read()
     wait_until(lambda: is_idle(server), 10, "an end of what nobody reads")
     pacing.set(0)
     written = settled(server) - before
     read = told.count(b"data: {")
-    assert read > 1
+    assert read >= 3
     # Two seconds for the way from here to there on a busy machine; its end would be 190 away.
     assert read <= written < read + 20
     assert server.post(TEXT, asked(0, 5)).status_code == 200

@@ -80,7 +80,7 @@ class Signature(Struct, frozen=True, dict=True):
         """
         spec = self.by_name.get(name)
         if spec is None:
-            raise invalid(f"there is no input {name!r}; {describe_inputs(self)}")
+            raise invalid(f"there is no input {name[:80]!r}; {describe_inputs(self)}")
         return spec
 
 

@@ -23,6 +23,8 @@ SPECIALS = "special_tokens_map.json"
 TEMPLATE = "chat_template.jinja"
 TEMPLATE_JSON = "chat_template.json"
 TOKENIZER_FILE = "tokenizer.json"
+ATTENTION = ("_attn_implementation", "attn_implementation")
+"""What names in config.json how attention is computed: `OWNER/NAME` is a download of code."""
 MOST_JSON = 4 << 20
 """Bytes of each of them but the tokenizer."""
 MOST_TOKENIZER = 96 << 20
@@ -118,8 +120,8 @@ def check_kind(config: Mapping[str, Any]) -> None:
         )
     if any("/" in str(config.get(name, "")) for name in ATTENTION):
         raise invalid(
-            f"{CONFIG} asks for kernels of somebody else's ({ATTENTION[0]}), and none are run here; "
-            "leave that out of it"
+            f"{CONFIG} asks for kernels of somebody else's ({ATTENTION[0]}), and none are run "
+            "here; leave that out of it"
         )
     quantized = config.get("quantization_config")
     if quantized is not None:

@@ -76,6 +76,7 @@ def test_weights_that_can_carry_code(folder: Path) -> None:
         ({"model_type": None}, "names no model_type"),
         ({"model_type": "a\nb"}, "names no model_type"),
         ({"auto_map": {"AutoModel": "modeling.Evil"}}, "asks for Python code"),
+        ({"_attn_implementation": "evil/attention"}, "asks for kernels of somebody else's"),
         ({"quantization_config": {"quant_method": "gptq"}}, "quantised already (gptq)"),
         ({"quantization_config": {}}, "quantised already"),
         ({"architectures": ["BertForMaskedLM"]}, "BertForMaskedLM, which does not continue texts"),

@@ -109,8 +109,8 @@ def _check_names(names: list[str], signature: Signature) -> None:
     for name in names:
         if not _has(signature.inputs, name):
             raise invalid(
-                f"there is no input {name!r}; {describe_inputs(signature)}, each under its name, "
-                f"or the value of an only input under {VALUE_KEYS[0]}"
+                f"there is no input {name[:80]!r}; {describe_inputs(signature)}, each under its "
+                f"name, or the value of an only input under {VALUE_KEYS[0]}"
             )
     for spec in signature.inputs:
         if spec.name not in names:

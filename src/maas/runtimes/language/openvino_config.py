@@ -26,7 +26,7 @@ REPEATED = re.compile(r"\{(\d+)(?:,(\d*))?\}")
 BOUNDS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
 BOUNDED_NUMBER = 1.0
 """A number with bounds, in places: its digits are spelled out, range by range."""
-ENDLESS = re.compile(r"[*+]")
+ENDLESS = re.compile(r"[*+]|\{\d+,\}")
 ENDLESS_PART = 0.25
 """A part of a pattern that may be repeated for ever."""
 OPTIONAL_PAIR = 1 / 300

@@ -30,16 +30,17 @@ class Preparing:
     Args:
         work: prepares a call; must not raise.
         late: called once, on a thread of its own, where a call takes longer than it may.
-        longest_s: how long that is.
+        longest_s: how long that is; `LONGEST_S` where it is not said.
     """
 
     def __init__(
         self,
         work: Callable[[Call], object],
         late: Callable[[], object],
-        longest_s: float = LONGEST_S,
+        longest_s: float | None = None,
     ):
-        self._work, self._late, self._longest_s = work, late, longest_s
+        self._work, self._late = work, late
+        self._longest_s = longest_s or LONGEST_S
         self._closed = threading.Event()
         self._short, self._long = _Lane(), _Lane()
         self._threads = [

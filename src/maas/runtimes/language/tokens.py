@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 Step = Callable[[str | bytes], str | bytes]
 
 _LIMIT_BYTES = 256 << 20
+LONGEST_BYTES = 64 << 10
+"""Of what a token writes."""
+MOST_GROWTH = 64
+"""How many times longer a normalizer may make a text."""
 PANIC = "PanicException"
 """What Rust code raises where it gives up. It is no `Exception`, and no module has its class."""
 
@@ -36,6 +40,7 @@ class _Added(Struct):
 
 class _Document(Struct):
     added_tokens: list[_Added] = []
+    normalizer: Any = None
 
 
 class Vocabulary:
@@ -101,14 +106,15 @@ def _open(file: Path) -> Tokenizer:
             raise invalid(f"{TOKENIZER} is larger than {_LIMIT_BYTES} bytes")
         document = file.read_bytes()
         tokenizer = Tokenizer.from_buffer(document)
-        added = msgspec.json.decode(document, type=_Document).added_tokens
+        known = msgspec.json.decode(document, type=_Document)
+        _check_growth(known.normalizer)
     except OSError:
         raise invalid(f"this model has no {TOKENIZER} that can be read") from None
     except MaasError:
         raise
     except Exception as error:  # noqa: BLE001  # the library raises this very class
         raise invalid(f"{TOKENIZER} is no tokenizer: {str(error)[:300]}") from None
-    if moved := [t.content for t in added if tokenizer.token_to_id(t.content) != t.id]:
+    if moved := [t.content for t in known.added_tokens if tokenizer.token_to_id(t.content) != t.id]:
         # The library numbers added tokens on from the last one, whatever the file says.
         raise invalid(
             f"{TOKENIZER} gives the added token {moved[0][:50]!r} a number with a gap before it;"
@@ -117,6 +123,25 @@ def _open(file: Path) -> Tokenizer:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
+
+
+def _check_growth(normalizer: Any) -> None:
+    """Refuses a normalizer that makes a book of a word: steps that replace multiply.
+
+    Raises:
+        MaasError: INVALID_ARGUMENT.
+    """
+    growth, pending = 1, [normalizer]
+    while pending:
+        step = pending.pop()
+        if isinstance(step, dict):
+            pending += step.get("normalizers") or ()
+            growth *= max(1, len(str(step.get("content") or "")))
+    if growth > MOST_GROWTH:
+        raise invalid(
+            f"{TOKENIZER} can make a text {str(growth)[:20]} times as long before it is cut;"
+            f" expected at most {MOST_GROWTH} times"
+        )
 
 
 def _without_specials(whole: Tokenizer, added: Mapping[int, AddedToken]) -> Tokenizer:
@@ -146,6 +171,11 @@ def _table(tokenizer: Tokenizer, added: Mapping[int, AddedToken], size: int) -> 
             table[number] = token.content.encode()
         else:
             table[number] = _written(text, steps)
+        if len(table[number]) > LONGEST_BYTES:
+            raise invalid(
+                f"the tokenizer writes {len(table[number])} bytes for token {number}; expected at"
+                f" most {LONGEST_BYTES}"
+            )
     return table
 
 

@@ -20,6 +20,7 @@ from maas.core.generation import (
     TokenPrompt,
 )
 from maas.core.ports import GenerationBounds, Generative
+from maas.runtimes.language import preparing
 from maas.runtimes.language.backend import Piece
 from maas.runtimes.language.card import TOKENIZER, LanguageCard, read_card
 from maas.runtimes.language.engine import LanguageModel
@@ -400,6 +401,24 @@ def test_an_engine_that_breaks_ends_every_call(
     assert "out of bounds" in caplog.text
     counts = model.counts()
     assert (counts.running, counts.waiting) == (0, 0)
+
+
+def test_a_prompt_that_hangs_ends_every_call_and_the_model(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hangs, failed = threading.Event(), threading.Event()
+    monkeypatch.setattr(preparing, "LONGEST_S", 0.2)
+    script, model, listener = opened(on_failure=failed.set)
+    monkeypatch.setattr(model._prompter, "tokens", lambda request: hangs.wait(30))
+    number = listener.start(request(5))
+    try:
+        assert failed.wait(30)
+        with pytest.raises(MaasError, match="tokenizer does not come to an end") as caught:
+            listener.answers(number)
+    finally:
+        hangs.set()
+    assert caught.value.kind is ErrorKind.UNAVAILABLE
+    assert script.closed
 
 
 def test_closing_ends_what_is_under_way(opened: Open) -> None:

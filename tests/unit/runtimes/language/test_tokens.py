@@ -243,3 +243,26 @@ def test_a_pattern_that_goes_back_for_ever_is_an_error_of_the_text(tmp_path: Pat
     assert caught.value.kind is ErrorKind.INVALID_ARGUMENT
     assert caught.value.message == "the model's tokenizer cannot cut this text; send another"
     assert words.encode("Hello", special=True)
+
+
+def test_a_token_that_writes_a_book_is_refused(tmp_path: Path) -> None:
+    document = json.loads(tiny_tokenizer().to_str())
+    document["decoder"] = {"type": "Replace", "pattern": {"String": "a"}, "content": "b" * 100_000}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(document))
+    with pytest.raises(MaasError, match="bytes for token") as caught:
+        Vocabulary(tmp_path / "tokenizer.json", tiny_card())
+    assert caught.value.kind is ErrorKind.INVALID_ARGUMENT
+
+
+def test_a_normalizer_that_makes_a_book_of_a_word_is_refused(tmp_path: Path) -> None:
+    step = {"type": "Replace", "pattern": {"String": "€"}, "content": "€" * 20}
+    document = json.loads(tiny_tokenizer().to_str())
+    for steps, refused in ((1, False), (2, True)):
+        document["normalizer"] = {"type": "Sequence", "normalizers": [step] * steps}
+        (tmp_path / "tokenizer.json").write_text(json.dumps(document))
+        if not refused:
+            Vocabulary(tmp_path / "tokenizer.json", tiny_card())
+            continue
+        with pytest.raises(MaasError, match="400 times as long") as caught:
+            Vocabulary(tmp_path / "tokenizer.json", tiny_card())
+        assert caught.value.kind is ErrorKind.INVALID_ARGUMENT
