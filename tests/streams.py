@@ -254,6 +254,7 @@ class PacedBackend:
     def __init__(self, inner: OpenVINOBackend, folder: Path):
         self._inner, self._folder = inner, folder
         self.lacks = inner.lacks
+        self.worn = False
 
     def step(self) -> Sequence[Piece]:
         flag = self._folder / "break"

@@ -44,6 +44,11 @@ class Backend(Protocol):
 
     lacks: frozenset[Feature]
 
+    @property
+    def worn(self) -> bool:
+        """Whether it has taken memory that only the end of its process gives back."""
+        ...
+
     def add(self, key: int, prompt: list[int], request: GenerateRequest, seed: int) -> None:
         """Takes one choice; it runs with the next step.
 

@@ -95,8 +95,8 @@ class LanguageModel:
         self._waiting = 0
         self._over = ""
         """Why no more calls are taken."""
-        self._hangs = False
-        """A prompt has been prepared for so long that it will never be."""
+        self._ends = False
+        """Its process is to end: a prompt is prepared for ever, or the engine is worn out."""
         self._choices: dict[int, Choice] = {}
         self._next_key = 0
         self._kv_used = 0.0
@@ -203,7 +203,7 @@ class LanguageModel:
     def _give_up(self) -> None:
         log.error("a prompt takes too long to be made tokens of; the model is given up")
         with self._changed:
-            self._hangs = True
+            self._ends = True
             self._over = self._over or "the model's tokenizer does not come to an end; try again"
             self._changed.notify()
 
@@ -247,7 +247,7 @@ class LanguageModel:
         else:
             self._drop_all(self._over)
             backend.close()
-            if self._hangs:
+            if self._ends:
                 self.on_failure()
 
     def _admit(self, outbox: Outbox) -> bool:
@@ -255,6 +255,10 @@ class LanguageModel:
         while True:
             with self._changed:
                 while not (outbox or self._over or self._gone or self._choices or self._ready):
+                    if self._backend.worn and not self._calls:
+                        log.info("the engine is worn out; the model's process starts anew")
+                        self._over, self._ends = "the model's process starts anew", True
+                        break
                     self._changed.wait()
                 if self._over:
                     return False

@@ -97,6 +97,8 @@ class LlamaCppBackend:
         MaasError: FAILED_PRECONDITION where it cannot be loaded.
     """
 
+    worn = False
+
     def __init__(
         self,
         file: Path,

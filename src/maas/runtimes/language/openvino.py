@@ -34,6 +34,7 @@ from maas.runtimes.language.openvino_errors import cannot, reason, refusals
 from maas.runtimes.language.openvino_file import openable
 from maas.runtimes.language.openvino_memory import Plan, plan_memory
 from maas.runtimes.language.openvino_prefix import Prefixes, alone
+from maas.runtimes.language.openvino_schemas import Schemas
 from maas.runtimes.language.openvino_step import unlocked_step
 from maas.runtimes.language.prompts import Prompter
 from maas.runtimes.language.tokens import Vocabulary
@@ -132,6 +133,7 @@ class OpenVINOBackend:
         self._pipeline = _open(self._genai, file, bounds, plan)
         self._choices: dict[int, _Choice] = {}
         self._prefixes = Prefixes(plan.blocks)
+        self._schemas = Schemas(card.vocabulary)
         self._scored = 1
         """Prompts whose log-probabilities were asked for."""
         reasons, status = self._genai.GenerationFinishReason, self._genai.GenerationStatus
@@ -159,6 +161,8 @@ class OpenVINOBackend:
             given = alone(prompt, self._scored)
         try:
             config = config_of(self._genai, self._card, request, seed)
+            if request.grammar is not None:
+                self._schemas.add(request.grammar.schema or "")
             handle = self._pipeline.add_request(key, self._tensor(given), config)
         except refusals() as error:
             raise invalid(f"the engine refuses these parameters: {reason(error)}") from error
@@ -189,6 +193,11 @@ class OpenVINOBackend:
         for key in over:
             self._keep(self._choices.pop(key))
         return pieces
+
+    @property
+    def worn(self) -> bool:
+        """Whether its process should be started anew; see `Schemas`."""
+        return self._schemas.worn
 
     def cancel(self, key: int) -> None:
         """Frees a choice. OpenVINO does so in a step; where none would come, one is done."""

@@ -117,6 +117,8 @@ class TransformersBackend:
         MaasError: FAILED_PRECONDITION where one context does not fit in the KV cache.
     """
 
+    worn = False
+
     def __init__(
         self,
         model: CausalModel,

@@ -35,6 +35,7 @@ class Script:
     """An engine that counts: choice after choice is given the tokens of its script, one a step."""
 
     lacks: frozenset[Feature] = frozenset()
+    worn = False
 
     def __init__(self, tokens: Sequence[int] = tuple(range(100, 200))):
         self.tokens = tokens
@@ -446,3 +447,19 @@ def test_logprobs_come_with_their_tokens(opened: Open) -> None:
     _, _, listener = opened()
     (answer,) = listener.ask(request(6, logprobs=0))
     assert len(answer.logprobs) == 6
+
+
+def test_a_worn_engine_ends_once_nothing_is_asked_of_it(opened: Open) -> None:
+    script, model, listener = opened()
+    ended = threading.Event()
+    model.on_failure = ended.set
+    with held(script):
+        number = listener.start(request(5))
+        script.stepping.wait()
+        script.worn = True
+    assert listener.answers(number)[0].tokens == 5, "what is under way is written to its end"
+    assert ended.wait(10)
+    with pytest.raises(MaasError, match="starts anew") as caught:
+        listener.start(request(1))
+    assert caught.value.kind is ErrorKind.UNAVAILABLE
+    assert script.closed
