@@ -133,7 +133,8 @@ async def _pump(
                     gathered.clear()
             if not total:
                 raise invalid(
-                    "the request has no body; send the model's file, or a tar of its files"
+                    "the request has no body, or an empty file; "
+                    "send the model's file, or a tar of its files"
                 )
             await asyncio.to_thread(sink.feed, bytes(gathered))
             return await asyncio.to_thread(sink.finish)

@@ -66,6 +66,8 @@ def chat(
     interactive = question is None and sys.stdin.isatty()
     if question is None and not interactive:
         question = _standard_input()
+    elif question is not None and not question.strip():
+        raise invalid("the question is empty; give one, as in: maas chat NAME 'Hello'")
     if json and interactive:
         raise invalid("--json prints one answer; give the question as well, or pipe it in")
     sampling: ChatOptions = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed}
@@ -278,6 +280,8 @@ def _prepare_input() -> None:
     except ImportError:
         return
     readline.set_auto_history(True)
+    for each in ("input-meta on", "output-meta on", "convert-meta off"):
+        readline.parse_and_bind(f"set {each}")  # in the locale C it takes UTF-8 for the Meta key
 
 
 def _standard_input() -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maas.core.errors import invalid
+from maas.core.generation import QUANTIZATIONS
 
 if TYPE_CHECKING:
     from maas.client import Client
@@ -70,24 +71,40 @@ Engine = Annotated[
     str,
     typer.Option("--engine", metavar="NAME", help="What serves it; the fastest that agrees."),
 ]
+
+
+def _check_quantize(value: str) -> str:
+    """Refuses a wrong one before gigabytes are sent for nothing."""
+    if value and value not in QUANTIZATIONS:
+        raise invalid(f"{value[:40]!r} is no quantisation; expected {', '.join(QUANTIZATIONS)}")
+    return value
+
+
 Quantize = Annotated[
     str,
     typer.Option(
         "--quantize",
-        metavar="f16|q8_0|q4_0",
+        metavar="|".join(QUANTIZATIONS),
         help="How a language model's weights are kept; q8_0.",
+        callback=_check_quantize,
     ),
 ]
 Context = Annotated[
     int,
     typer.Option(
-        "--context", metavar="TOKENS", help="A smaller context than a language model's own."
+        "--context",
+        metavar="TOKENS",
+        help="A smaller context than a language model's own.",
+        show_default=False,
+        min=0,
     ),
 ]
 ServedName = Annotated[
     list[str] | None,
     typer.Option(
-        "--served-name", help="A further name that requests may give as `model`; repeatable."
+        "--served-name",
+        metavar="NAME",
+        help="A further name that requests may give as `model`; repeatable.",
     ),
 ]
 DropParams = Annotated[

@@ -24,6 +24,7 @@ class JobProgress:
     def __init__(self, title: str) -> None:
         self._title = title
         self._bar: Progress | None = None
+        self._said = ""
 
     def __enter__(self) -> Self:
         if sys.stderr.isatty():
@@ -55,8 +56,9 @@ class JobProgress:
         """Shows one step."""
         if event.stage == "failed":  # the command ends with the same sentence as its error
             return
-        if self._bar is None:
-            note(f"{self._title}: {event.stage}: {event.message}")
-        else:
-            text = printable(f"{event.stage}: {event.message}")
-            self._bar.update(self._task, completed=event.fraction, description=text)
+        text = f"{event.stage}: {event.message}"
+        if self._bar is not None:
+            self._bar.update(self._task, completed=event.fraction, description=printable(text))
+        elif text != self._said:  # a step that only got further moves a bar and is no new line
+            note(f"{self._title}: {text}")
+        self._said = text

@@ -157,8 +157,10 @@ def _report(operation: Operation, about: PublishOptions, url: str) -> None:
         say(f"  {report.reason}")
     for warning in report.warnings:
         note(f"warning: {warning}")
+    ref = version.name
     if not about.promote:
-        say(f"  unversioned calls stay where they were; call {version.name}:{version.version}")
+        ref = f"{version.name}:{version.version}"
+        say(f"  unversioned calls stay where they were; call {ref}")
     if report.generative is not None and Feature.CHAT not in report.generative.lacks:
-        say(f"  talk to it: maas chat {version.name}")
-    say(f"  call it: maas show {version.name} --code curl")
+        say(f"  talk to it: maas chat {ref}")
+    say(f"  call it: maas show {ref} --code curl")

@@ -27,7 +27,8 @@ def report_lines(report: Report) -> Iterator[Line]:
     if report.generative is not None:
         yield from _generative(report.generative)
     if report.parity is not None:
-        yield from _parity(report.parity, "samples" if report.generative is None else "tokens")
+        counted = ("samples", "answers") if report.generative is None else ("tokens", "ones")
+        yield from _parity(report.parity, *counted)
     yield "batching", report.batch_note
     say = _timing if report.generative is None else _speed
     width = max((len(timing.engine) for timing in report.timings), default=0)
@@ -46,7 +47,7 @@ def report_lines(report: Report) -> Iterator[Line]:
 
 
 def _generative(spec: GenerativeSpec) -> Iterator[Line]:
-    yield "context", f"{spec.context_tokens:,} tokens, of {spec.vocabulary:,} different ones"
+    yield "context", f"{spec.context_tokens:,} tokens; a vocabulary of {spec.vocabulary:,}"
     if spec.served_names:
         yield "served as", ", ".join(spec.served_names)
     if spec.tool_format:
@@ -56,13 +57,13 @@ def _generative(spec: GenerativeSpec) -> Iterator[Line]:
         yield "lacks", f"{', '.join(spec.lacks)}: {then}"
 
 
-def _parity(parity: Parity, what: str) -> Iterator[Line]:
+def _parity(parity: Parity, what: str, distinct: str) -> Iterator[Line]:
     verdict = "agrees" if parity.agrees else "does not agree"
     yield (
         "parity",
         f"{verdict} on {parity.samples} {what} ({parity.source}), "
         f"max abs {parity.max_abs:.3g}, max rel {parity.max_rel:.3g}, "
-        f"{parity.distinct_answers} different answers",
+        f"{parity.distinct_answers} different {distinct}",
     )
     if parity.note:
         yield "", parity.note

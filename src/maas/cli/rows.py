@@ -61,8 +61,9 @@ def read_json(text: str, name: str) -> Any:
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
+        quotes = "" if error.pos else "; a text stands in double quotes, as '\"Hello\"'"
         raise invalid(
-            f"{name} is not JSON: {error.msg} at line {error.lineno} column {error.colno}"
+            f"{name} is not JSON: {error.msg} at line {error.lineno} column {error.colno}{quotes}"
         ) from None
     except RecursionError:
         raise invalid(f"{name} is JSON nested too deep") from None

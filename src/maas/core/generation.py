@@ -12,6 +12,10 @@ FinishReason = Literal["stop", "length"]
 """Why a choice ended: an end token or a stop string, or no more tokens allowed."""
 
 
+QUANTIZATIONS = ("f16", "q8_0", "q4_0")
+"""How publishing can keep the weights of a Hugging Face folder."""
+
+
 class Feature(StrEnum):
     """What not every engine can do. `GenerativeSpec.lacks` names what one cannot."""
 

@@ -11,7 +11,7 @@ import re
 import stat
 from pathlib import Path
 
-from maas.core.errors import invalid
+from maas.core.errors import MaasError, invalid
 from maas.publish.detect_file import ACCEPTED, PICKLE, Detected, detect_file, head_of, is_code
 from maas.publish.detect_python import python_entry
 from maas.publish.pickles import looks_like_pickle
@@ -27,6 +27,7 @@ _PICKLED = re.compile(
     r"(pytorch_model|consolidated|model|tf_model|flax_model).*\.(bin|pt|pth|h5|ckpt|msgpack)"
 )
 """Files of weights beside a `config.json` that are no safetensors."""
+_BESIDE_WEIGHTS = ("model.safetensors.index.json", "tokenizer.json", "tokenizer_config.json")
 _VERSION = re.compile(r"[1-9][0-9]{0,17}")
 
 
@@ -186,4 +187,20 @@ def _detect_code(folder: Path, names: list[str], label: str, trust: bool) -> Det
                 f"{label} holds {Path(name).name!r}, which {PICKLE}, "
                 "or publish that one file with --trust"
             )
-    raise invalid(f"{label} is a folder without a model at its top; {ACCEPTED}")
+    raise _nothing(names, label)
+
+
+def _nothing(names: list[str], label: str) -> MaasError:
+    """A folder without a model: half of a Hugging Face model is told what it lacks."""
+    if "config.json" in names and any(name in names for name in _BESIDE_WEIGHTS):
+        return invalid(
+            f"{label} looks like a Hugging Face model without its weights; publish the folder "
+            "with its .safetensors files (a clone wants 'git lfs pull' first)"
+        )
+    weights = sorted(name for name in names if "/" not in name and name.endswith(".safetensors"))
+    if weights and "config.json" not in names:
+        return invalid(
+            f"{label} holds {_shown(weights[0])} and no config.json; publish the whole folder of "
+            "the model"
+        )
+    return invalid(f"{label} is a folder without a model at its top; {ACCEPTED}")

@@ -121,7 +121,12 @@ def scan_safetensors(file: Path) -> dict[str, StoredTensor]:
     if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
         raise invalid(f"{shown} is a link or no regular file; publish the files themselves")
     with file.open("rb") as opened:
-        length = int.from_bytes(opened.read(8), "little")
+        first = opened.read(8)
+        if first == b"version ":  # else it would be a header of exabytes
+            raise invalid(
+                f"{shown} is a Git LFS pointer; run 'git lfs pull' and publish the folder"
+            )
+        length = int.from_bytes(first, "little")
         begin = 8 + length
         if status.st_size < 8 or begin > status.st_size:
             raise invalid(

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from maas.core.errors import ErrorKind, MaasError, invalid
+from maas.core.generation import QUANTIZATIONS
 from maas.core.records import PublishOptions, Report, VersionPatch
 from maas.core.signature import Signature
 from maas.registry.names import alias_name
@@ -23,8 +24,6 @@ MAX_TEXT = 256
 """Characters of a tag's name or value, or of a metric's name."""
 MAX_CONTEXT = 1 << 24
 """Tokens of a context that can be asked for; no model has as many."""
-QUANTIZATIONS = ("f16", "q8_0", "q4_0")
-"""How the weights of a language model can be kept."""
 MAX_NUMBER = 10**17
 """The largest number that a version can be given; those after it can still be written."""
 

@@ -27,8 +27,14 @@ def check_served_name(name: str) -> str:
         raise invalid(
             f"the served name {name[:40]!r} … has {len(name)} characters; at most {MAX_NAME} fit"
         )
-    for part in name.split("/"):
-        check_name(part, "served name")
+    try:
+        for part in name.split("/"):
+            check_name(part, "served name")
+    except MaasError:
+        raise invalid(
+            f"{name[:40]!r} is not a served name: use letters, digits, '.', '_' or '-', each part "
+            "between slashes beginning with a letter or a digit"
+        ) from None
     if not unicodedata.is_normalized("NFC", name):
         raise invalid(f"the served name {name[:40]!r} is decomposed Unicode; write it in NFC")
     return name

@@ -91,6 +91,9 @@ def test_a_question_in_a_pipe(stub: Stub, maas: Any, monkeypatch: pytest.MonkeyP
     result = maas("chat", "assistant")
     assert (result.code, result.out) == (2, "")
     assert "standard input is empty" in result.err
+    result = maas("chat", "assistant", " ")
+    assert (result.code, result.out) == (2, "")
+    assert "the question is empty" in result.err
 
 
 def test_json(stub: Stub, maas: Any) -> None:
@@ -219,6 +222,16 @@ def test_ctrl_c_ends_one_question_with_130(stub: Stub, environment: dict[str, st
 def test_ctrl_d_ends(talk: Terminal) -> None:
     talk.type(CTRL_D)
     assert talk.end() == 0
+
+
+def test_any_script_can_be_typed_in_the_locale_c(stub: Stub, environment: dict[str, str]) -> None:
+    command = [sys.executable, "-m", "maas", "chat", "assistant"]
+    with terminal(command, environment | {"LC_ALL": "C"}) as person:
+        person.wait_for(">>> ")
+        person.type("谢谢\n")
+        person.wait_for("谢谢!1\r\n>>> ")
+        person.type(CTRL_D)
+        assert person.end() == 0
 
 
 def test_an_error_leaves_the_conversation_as_it_was(stub: Stub, talk: Terminal) -> None:

@@ -9,8 +9,9 @@ import msgspec
 import pytest
 from maas_stub_server import KEY, Seen, Stub, make_version, untar
 
+from maas.cli.progress import JobProgress
 from maas.core.generation import Feature, GenerativeSpec
-from maas.core.records import ErrorBody, Operation, OperationState
+from maas.core.records import ErrorBody, Operation, OperationEvent, OperationState
 
 
 @pytest.fixture
@@ -173,3 +174,33 @@ def test_a_language_model_can_be_talked_to(
     version = msgspec.structs.replace(version, report=report)
     stub.publish_ends(Operation("op1", OperationState.SUCCEEDED, "iris", (), version, created=True))
     assert ("talk to it: maas chat iris" in maas("publish", str(model)).out) is not bool(lacks)
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "said"),
+    [("--quantize", "q9", "'q9' is no quantisation"), ("--context", "-5", "--context")],
+)
+def test_what_cannot_be_is_refused_before_anything_is_sent(
+    stub: Stub, maas: Any, model: Path, flag: str, value: str, said: str
+) -> None:
+    result = maas("publish", str(model), flag, value)
+    assert (result.code, result.out) == (2, "")
+    assert said in result.err
+    assert not [path for path in stub.paths() if path.startswith("POST")]
+
+
+def test_what_is_not_promoted_is_called_by_its_number(stub: Stub, maas: Any, model: Path) -> None:
+    assert (
+        "call it: maas show iris:2 --code curl" in maas("publish", str(model), "--no-promote").out
+    )
+
+
+def test_a_step_that_goes_on_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with JobProgress("publishing a") as progress:
+        for fraction in (0.1, 0.2, 0.3):
+            progress(OperationEvent(1, "lower", "writing", fraction))
+        progress(OperationEvent(2, "prove", "reading", 0.4))
+    assert capsys.readouterr().err.splitlines() == [
+        "publishing a: lower: writing",
+        "publishing a: prove: reading",
+    ]

@@ -68,11 +68,12 @@ def test_a_language_model_is_measured_in_tokens() -> None:
         "  llamacpp        80 tokens/s alone, 125 with 4 callers; 1.7 times slower",
         "  transformers    it cannot load the model",
     ]
-    assert text_of("context", report) == ["32,768 tokens, of 151,936 different ones"]
+    assert text_of("context", report) == ["32,768 tokens; a vocabulary of 151,936"]
     assert text_of("served as", report) == ["a, b/c"]
     assert text_of("tools", report) == ["called as hermes models do"]
     assert text_of("lacks", report) == ["logit_bias, min_p: refused"]
     assert "on 512 tokens (" in text_of("parity", report)[0]
+    assert text_of("parity", report)[0].endswith("3 different ones")
     dropping = msgspec.structs.replace(spec, drop_params=True)
     report = msgspec.structs.replace(report, generative=dropping)
     assert text_of("lacks", report) == ["logit_bias, min_p: left out of requests"]

@@ -146,6 +146,21 @@ def test_random_bytes_never_crash(tmp_path):
                 assert error.kind is ErrorKind.INVALID_ARGUMENT  # noqa: PT017  (most are refused)
 
 
+def test_half_of_a_hugging_face_folder_is_told_what_it_lacks(tmp_path):
+    def said() -> str:
+        with pytest.raises(MaasError) as caught:
+            detect(tmp_path, "folder")
+        return caught.value.message
+
+    (tmp_path / "model-00001-of-00002.safetensors").write_bytes(b"")
+    assert "'model-00001-of-00002.safetensors' and no config.json" in said()
+    (tmp_path / "model-00001-of-00002.safetensors").unlink()
+    (tmp_path / "config.json").write_text("{}")
+    assert "is a folder without a model at its top" in said()
+    (tmp_path / "model.safetensors.index.json").write_text("{}")
+    assert "without its weights; publish the folder with its .safetensors files" in said()
+
+
 def test_folders(tmp_path, linear, canary):
     folder = tmp_path / "folder"
     folder.mkdir()

@@ -82,6 +82,12 @@ def test_lies(tmp_path: Path, header: Any, words: str) -> None:
     assert words in refusal(scan_safetensors, write(tmp_path / SINGLE, header))
 
 
+def test_a_pointer_to_weights(tmp_path: Path) -> None:
+    file = tmp_path / SINGLE
+    file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 988097824\n")
+    assert "is a Git LFS pointer; run 'git lfs pull'" in refusal(scan_safetensors, file)
+
+
 @pytest.mark.parametrize("length", [1 << 63, 1 << 40, 10_000])
 def test_a_header_that_goes_on_past_the_file(tmp_path: Path, length: int) -> None:
     file = write(tmp_path / SINGLE, {"a": A, "b": B}, length=length)
