@@ -136,7 +136,7 @@ def test_what_is_bad_in_a_repository_stops_nothing_else(start_any, models: Path)
     assert len(refusals) == 1
     shutil.rmtree(models / "good")
     wait_until(lambda: answer(server, "good") == 404, PATIENCE_S, "the end of good")
-    assert server.staged() == []
+    wait_until(lambda: server.staged() == [], PATIENCE_S, "an empty staging folder")
 
 
 def test_a_folder_that_is_being_copied_is_not_imported(start_any, models: Path) -> None:
