@@ -82,8 +82,8 @@ def test_held_out_questions_are_answered_as_its_accuracy_says(server: Server) ->
 def test_a_conversation_in_a_terminal(talk: Terminal) -> None:
     talk.type("How do I publish a model?\n")
     assert "maas publish" in talk.wait_for(">>> ").partition("\n")[2]
-    talk.type("怎么创建密钥？\n")
-    assert "maas keys create" in talk.wait_for(">>> ")
+    talk.type("怎么回滚？\n")
+    assert "maas rollback" in talk.wait_for(">>> ")
     assert "a second" in talk.shown
     talk.type("How do I call a model?\n")
     talk.wait_for(">>> ")

@@ -51,7 +51,10 @@ class Child:
                 stdout=write,
                 stderr=write,
                 pass_fds=(lifeline,),
-                start_new_session=True,  # a Ctrl-C at the terminal is the supervisor's to handle
+                # A Ctrl-C at the terminal is the supervisor's to handle. Not a session of its own:
+                # Linux schedules sessions as groups (autogroup), and within one of its own a
+                # language model's engine would yield to nobody else.
+                process_group=0,
             )
         finally:
             os.close(write)

@@ -66,7 +66,7 @@ def test_weights_that_can_carry_code(folder: Path) -> None:
     with pytest.raises(MaasError, match=r"'pytorch_model.bin' alone.*safe_serialization=True"):
         detect(folder, "m")
     (folder / "pytorch_model.bin").unlink()
-    with pytest.raises(MaasError, match="a folder without a model"):
+    with pytest.raises(MaasError, match="without its weights"):
         detect(folder, "m")
 
 
