@@ -39,8 +39,9 @@ def stored(tmp_path):
 
 def test_a_read_only_file_can_be_opened_and_stays_read_only(stored):
     if os.getuid() == 0:
-        for folder in (stored.parent, stored.parent.parent, stored.parent.parent.parent):
-            folder.chmod(0o755)
+        for folder in stored.parents:
+            if "pytest" in str(folder):
+                folder.chmod(0o755)
         os.chown(stored, 65534, 65534)
     told = subprocess.run(
         [sys.executable, "-c", WRITE, str(stored)], capture_output=True, text=True, timeout=60
