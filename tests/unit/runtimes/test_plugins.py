@@ -21,4 +21,5 @@ def test_one_that_is_not_there():
     with pytest.raises(MaasError) as caught:
         runtime_for("caffe")
     assert caught.value.kind is ErrorKind.FAILED_PRECONDITION
-    assert "onnx, onnx-cuda, onnx-tensorrt, openvino, openvino-genai, pickle" in caught.value.message
+    names = "onnx, onnx-cuda, onnx-tensorrt, openvino, openvino-genai, pickle"
+    assert names in caught.value.message
