@@ -6,7 +6,6 @@ form in their place, and judges the same texts again.
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from msgspec import Struct
 from maas.core.errors import ErrorKind, MaasError, invalid
 from maas.publish.hf_folder import HfFolder
 from maas.runtimes.language.tokens import Vocabulary
-from maas.runtimes.language.transformers_model import SETTINGS
+from maas.runtimes.language.transformers_model import libraries
 from maas.runtimes.wording import one_sentence
 
 if TYPE_CHECKING:
@@ -42,6 +41,10 @@ TEXTS = (
     "春天来了,花开了,孩子们都在外面玩",
 )
 """Beginnings in two languages, and code: a proof in a model's own words must begin somewhere."""
+MISSING = (
+    "a Hugging Face folder is proven against transformers, which is not installed here; "
+    "install it with: pip install 'maas-server[transformers]', or publish a GGUF"
+)
 LONGEST_BEGINNING = 12
 FLOAT32_BYTES = 6 << 30
 """Where the weights take more as float32, the reference computes in bfloat16."""
@@ -134,7 +137,7 @@ class Reference:
     """
 
     def __init__(self, source: HfFolder, threads: int):
-        self._torch, transformers = _libraries(threads)
+        self._torch, transformers = libraries(threads, MISSING)
         narrow = 4 * source.parameters > FLOAT32_BYTES
         self.precision = "bfloat16" if narrow else "float32"
         try:
@@ -229,21 +232,3 @@ def _judged(logits: Any, own: Any) -> tuple[Any, Any, Any]:
     logprob = logits.log_softmax(-1).gather(-1, own)[..., 0]
     margin = top.values[..., 0] - top.values[..., 1]
     return top.indices[..., 0].numpy(), margin.numpy(), logprob.numpy()
-
-
-def _libraries(threads: int) -> tuple[Any, Any]:
-    os.environ.update(SETTINGS)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            import torch
-            import transformers
-    except ImportError as error:
-        raise MaasError(
-            ErrorKind.FAILED_PRECONDITION,
-            "a Hugging Face folder is proven against transformers, which is not installed here; "
-            "install it with: pip install 'maas-server[transformers]', or publish a GGUF",
-        ) from error
-    transformers.utils.logging.disable_progress_bar()
-    torch.set_num_threads(threads)
-    return torch, transformers

@@ -21,6 +21,7 @@ from maas.core.ports import Artifact, Device, Resources
 from maas.core.signature import Signature
 from maas.core.tensor import DType, Tensors
 from maas.runtimes.onnx import OnnxServable, files_of, open_session
+from maas.runtimes.openvino_core import core
 from maas.runtimes.wording import one_sentence
 
 MIB = 1 << 20
@@ -205,8 +206,7 @@ def _compile(file: Path, signature: Signature, device: Device) -> _Graph:
         MaasError: FAILED_PRECONDITION, one sentence with OpenVINO's reason.
     """
     try:
-        import openvino
-        from openvino.frontend import FrontEndManager
+        import openvino.frontend
     except ImportError as error:
         raise MaasError(
             ErrorKind.FAILED_PRECONDITION,
@@ -225,9 +225,9 @@ def _compile(file: Path, signature: Signature, device: Device) -> _Graph:
     }
     try:
         # This reader alone: `read_model` would go by what the bytes look like.
-        reader = FrontEndManager().load_by_framework("onnx")
+        reader = openvino.frontend.FrontEndManager().load_by_framework("onnx")
         model = reader.convert(reader.load(str(file)))
-        request = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
+        request = core().compile_model(model, "CPU", settings).create_infer_request()
         names = {name: i for i, port in enumerate(request.model_inputs) for name in port.names}
         found = {name: i for i, port in enumerate(request.model_outputs) for name in port.names}
         inputs = tuple((names[spec.name], spec.name) for spec in signature.inputs)

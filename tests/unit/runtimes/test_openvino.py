@@ -289,6 +289,35 @@ print((resident() - before) >> 20)
 """
 
 
+SIGNALLED = """
+import gc, os, signal, sys, threading
+from maas.core.ports import Artifact, Device
+from maas.core.signature import Signature
+from maas.core.tensor import DType, TensorSpec
+from maas.runtimes.openvino import OpenVINORuntime
+
+x, y = TensorSpec("x", DType.FP32, (None, 4)), TensorSpec("y", DType.FP32, (None, 3))
+signatures = {"serving_default": Signature("serving_default", (x,), (y,), True)}
+held = [OpenVINORuntime().load(Artifact(sys.argv[1], "model.onnx", "onnx", signatures), Device())]
+
+def drop():
+    held.pop().close()
+    gc.collect()
+
+thread = threading.Thread(target=drop)
+thread.start()
+thread.join()
+signal.signal(signal.SIGTERM, lambda number, frame: print("caught", number))
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def test_a_signal_after_the_last_model_has_gone(perceptron):
+    command = [sys.executable, "-X", "faulthandler", "-c", SIGNALLED, perceptron.path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "caught 15\n")
+
+
 def test_closing_gives_memory_back(tmp_path):
     net(tmp_path, nets.residual(), (None, 3, 16, 16), (None, 10))
     done = subprocess.run(

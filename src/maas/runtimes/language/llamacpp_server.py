@@ -6,8 +6,6 @@ that only we may enter, and the socket's name is gone before anyone is told: nob
 
 from __future__ import annotations
 
-import ctypes
-import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,8 +17,6 @@ from maas.core.ports import GenerationBounds
 from maas.runtimes.wording import one_sentence
 
 LONGEST_SOCKET_PATH = 100
-_SIGACTION_BYTES = 512
-"""More than a `struct sigaction` has anywhere."""
 
 
 def open_server(file: Path, bounds: GenerationBounds, cells: int) -> Any:
@@ -62,7 +58,7 @@ def open_server(file: Path, bounds: GenerationBounds, cells: int) -> Any:
     parameters.endpoint_slots = False
     parameters.n_threads_http = 1
     parameters.verbosity = -1
-    with _folder() as folder, _own_signals():
+    with _folder() as folder:
         parameters.hostnames = [str(folder / "s.sock")]
         try:
             return xllamacpp.Server(parameters)
@@ -80,18 +76,3 @@ def _folder() -> Iterator[Path]:
     short = len(tempfile.gettempdir()) <= longest
     with tempfile.TemporaryDirectory(prefix="maas-", dir=None if short else "/tmp") as folder:  # noqa: S108
         yield Path(folder)
-
-
-@contextmanager
-def _own_signals() -> Iterator[None]:
-    """Keeps SIGINT and SIGTERM as they are: the library takes both for its own program's end."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    kept = {}
-    for number in (signal.SIGINT, signal.SIGTERM):
-        kept[number] = ctypes.create_string_buffer(_SIGACTION_BYTES)
-        libc.sigaction(int(number), None, kept[number])
-    try:
-        yield
-    finally:
-        for number, action in kept.items():
-            libc.sigaction(int(number), action, None)

@@ -12,6 +12,7 @@ from maas.core.ports import Artifact, GenerationBounds
 from maas.runtimes.language.card import LanguageCard
 from maas.runtimes.language.llamacpp_layout import cell_bytes
 from maas.runtimes.language.openvino_prefix import BLOCK
+from maas.runtimes.openvino_core import core
 
 MIB = 1 << 20
 WHOLE = frozenset({"F32", "F16", "BF16"})
@@ -66,9 +67,7 @@ def _numbers(graph: Path) -> int:
     from maas.runtimes.language.openvino_errors import cannot, reason, refusals
 
     try:
-        import openvino
-
-        model = openvino.Core().read_model(graph)
+        model = core().read_model(graph)
         states = [op for op in model.get_ops() if op.get_type_name() == "ReadValue"]
         shapes = [_shape(op.get_output_partial_shape(0)) for op in states]
     except refusals() as error:

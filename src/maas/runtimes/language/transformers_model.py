@@ -26,6 +26,9 @@ SETTINGS = {
     "TOKENIZERS_PARALLELISM": "false",
 }
 """Read when the libraries are imported: no unpickling, no network."""
+MISSING = (
+    "transformers is not installed here; install it with: pip install 'maas-server[transformers]'"
+)
 CONFIG_BYTES = 8 << 20
 TRIAL_TOKENS = 8
 TOLERANCE = 0.02
@@ -46,7 +49,7 @@ class CausalModel:
 
     def __init__(self, folder: Path, threads: int):
         config = _config(folder)
-        self._torch, transformers = _libraries(threads)
+        self._torch, transformers = libraries(threads)
         torch = self._torch
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         try:
@@ -154,7 +157,16 @@ def _attention(config: dict[str, Any]) -> str | None:
     return None if named is None else "eager"
 
 
-def _libraries(threads: int) -> tuple[Any, Any]:
+def libraries(threads: int, missing: str = MISSING) -> tuple[Any, Any]:
+    """`torch` and `transformers`, set up so that nothing is unpickled and nothing fetched.
+
+    Args:
+        threads: of one operation.
+        missing: what to say where they are not installed.
+
+    Raises:
+        MaasError: FAILED_PRECONDITION, they are not.
+    """
     os.environ.update(SETTINGS)
     try:
         with warnings.catch_warnings():
@@ -162,11 +174,7 @@ def _libraries(threads: int) -> tuple[Any, Any]:
             import torch
             import transformers
     except ImportError as error:
-        raise MaasError(
-            ErrorKind.FAILED_PRECONDITION,
-            "transformers is not installed here; install it with: "
-            "pip install 'maas-server[transformers]'",
-        ) from error
+        raise MaasError(ErrorKind.FAILED_PRECONDITION, missing) from error
     transformers.utils.logging.disable_progress_bar()
     torch.set_num_threads(threads)
     return torch, transformers
