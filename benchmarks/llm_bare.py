@@ -20,7 +20,7 @@ Prompts = list[list[int]]
 Wave = Callable[[Prompts, int], list[float]]
 """Answers all prompts at once; seconds from the start to the first token of each."""
 
-STEP_TOKENS = 512
+STEP_TOKENS = 256
 SEQUENCES = 32
 KV_TOKENS = 16_384
 """What `maas`'s KV cache holds, too (`llm_engines.KV_BYTES`)."""

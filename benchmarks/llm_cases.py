@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.llm_engines import Answered, Bare
 from benchmarks.llm_load import Streams, whole
@@ -86,11 +87,12 @@ def served(setup: Setup, streams: Streams) -> Callable[[list[list[int]]], Answer
     return ask
 
 
-def speed(setup: Setup) -> dict[str, Figures]:
+def speed(setup: Setup) -> dict[str, dict[str, Any]]:
     """Output tokens per second and the time to the first token, by contender.
 
     Returns:
-        Contender → `tokens_s_N` and `first_ms_N` for N callers: medians over the rounds.
+        Contender → `tokens_s_N` and `first_ms_N` for N callers: medians over the rounds; the same
+        figures of each round under `rounds`.
     """
     streams, prompts = Streams(setup.server.url), Prompts()
     ask = {"maas": served(setup, streams)}
@@ -117,6 +119,7 @@ def speed(setup: Setup) -> dict[str, Figures]:
     streams.close()
     return {
         name: {figure: statistics.median(values) for figure, values in figures.items()}
+        | {"rounds": figures}
         for name, figures in found.items()
     }
 

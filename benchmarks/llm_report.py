@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import statistics
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,8 +28,17 @@ class Goal:
 
 
 def _times(other: str, callers: int) -> Callable[[Cases], float]:
-    figure = f"tokens_s_{callers}"
-    return lambda cases: cases["speed"]["maas"][figure] / cases["speed"][other][figure]
+    """The median of the rounds' ratios: what drifts from round to round meets both alike."""
+    pairs = _paired(other, f"tokens_s_{callers}")
+    return lambda cases: statistics.median(ours / theirs for ours, theirs in pairs(cases))
+
+
+def _paired(other: str, figure: str) -> Callable[[Cases], Iterator[tuple[float, float]]]:
+    def found(cases: Cases) -> Iterator[tuple[float, float]]:
+        rounds = [cases["speed"][name]["rounds"][figure] for name in ("maas", other)]
+        return zip(*rounds, strict=True)
+
+    return found
 
 
 def _figure(case: str, name: str) -> Callable[[Cases], float]:
@@ -40,9 +50,8 @@ def _part(case: str, above: str, below: str) -> Callable[[Cases], float]:
 
 
 def _first(cases: Cases) -> float:
-    speed = cases["speed"]
-    ours: float = speed["maas"]["first_ms_1"]
-    return ours - float(speed["openvino"]["first_ms_1"])
+    pairs = _paired("openvino", "first_ms_1")(cases)
+    return statistics.median(ours - theirs for ours, theirs in pairs)
 
 
 def goals(callers: tuple[int, ...]) -> list[Goal]:

@@ -210,7 +210,10 @@ def serving(
             stderr=subprocess.STDOUT,
             cwd=folder,
             env={**os.environ, **environment},
-            start_new_session=True,
+            # Not a session of its own: where Linux shares the cores between sessions (autogroup), a
+            # server and its callers would wait for each other's turns. In containers and services
+            # it does not, so neither does it here.
+            process_group=0,
         )
         try:
             while not _answers(url + ready_path):

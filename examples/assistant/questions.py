@@ -7,8 +7,8 @@
     = the answer
 
 One question of each half, drawn at random, is kept out of training, to measure with: it is never
-varied and never seen. From each other many more are made: other openings, courtesies, synonyms,
-missing words, typing errors.
+varied and never seen. The first one, the plainest, is always taught. From each question many more
+are made: other openings, courtesies, synonyms, missing words, typing errors.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def read_topics(folder: Path = HERE / "questions") -> list[Topic]:
 
 def _hold_out(topic: Topic, chance: random.Random) -> None:
     """Takes one question out, where enough are left to learn from."""
-    plain = [question for question in topic.asked if "{" not in question]
+    plain = [question for question in topic.asked[1:] if "{" not in question]
     if len(topic.asked) >= LEAST and plain:
         question = chance.choice(plain)
         topic.asked.remove(question)

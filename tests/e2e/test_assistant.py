@@ -81,7 +81,7 @@ def test_held_out_questions_are_answered_as_its_accuracy_says(server: Server) ->
 
 def test_a_conversation_in_a_terminal(talk: Terminal) -> None:
     talk.type("How do I publish a model?\n")
-    assert "maas publish" in talk.wait_for(">>> ").partition("\n")[2]
+    assert "maas publish PATH" in talk.wait_for(">>> ").partition("\n")[2]
     talk.type("怎么回滚？\n")
     assert "maas rollback" in talk.wait_for(">>> ")
     assert "a second" in talk.shown
