@@ -13,6 +13,7 @@ from contextlib import contextmanager
 CTRL_C = "\x03"
 CTRL_D = "\x04"
 WAIT_S = 60.0
+MOMENT_S = 0.5
 
 
 class Terminal:
@@ -32,6 +33,14 @@ class Terminal:
     def type(self, text: str) -> None:
         """Presses keys; `\\n` is Return."""
         os.write(self._master, text.encode())
+
+    def interrupt(self) -> None:
+        """Presses Ctrl-C at a prompt, after a moment as people take it.
+
+        CPython's `input` sleeps through a signal that comes between its prompt and its wait.
+        """
+        time.sleep(MOMENT_S)
+        self.type(CTRL_C)
 
     def wait_for(self, text: str) -> str:
         """Waits until a text is shown after what was waited for before; gives all up to it.

@@ -97,13 +97,14 @@ def test_a_conversation_in_a_terminal(talk: Terminal) -> None:
     assert talk.end() == 0
 
 
-def test_ctrl_c_stops_the_answer(server: Server, talk: Terminal) -> None:
+def test_ctrl_c_does_not_end_the_conversation(server: Server, talk: Terminal) -> None:
     talk.type("Which formats are supported?\n")
     talk.wait_for("ONNX")
-    talk.type(CTRL_C)
+    talk.type(CTRL_C)  # the answer may have come to its end meanwhile
     talk.wait_for(">>> ")
     talk.type("Thank you\n")
-    assert "You are welcome." in talk.wait_for(">>> ")
+    talk.wait_for("tokens read")
+    talk.wait_for(">>> ")
     talk.type("/exit\n")
     assert talk.end() == 0
 

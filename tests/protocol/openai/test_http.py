@@ -161,12 +161,11 @@ def test_a_client_that_leaves_frees_its_place(writers):
 
 
 def test_a_client_that_leaves_before_the_end_of_an_answer_at_once(writers):
-    text = json.dumps({**LONG, "n": 8}).encode()
-    opened = socket.create_connection(("127.0.0.1", writers.port), 60)
-    head = f"POST {TEXT} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(text)}\r\n\r\n"
-    opened.sendall(head.encode() + text)
-    wait_until(lambda: running(writers) > 0, 10, "a beginning")
-    opened.close()
+    text = json.dumps({**LONG, "n": 100}).encode()
+    with socket.create_connection(("127.0.0.1", writers.port), 60) as opened:
+        head = f"POST {TEXT} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(text)}\r\n\r\n"
+        opened.sendall(head.encode() + text)
+        wait_until(lambda: running(writers) > 0, 10, "a beginning")
     wait_until(lambda: running(writers) == 0, 10, "an end of what nobody waits for")
 
 

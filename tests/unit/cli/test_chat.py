@@ -183,9 +183,9 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(stub: Stub, talk: Terminal)
     talk.wait_for("(Ctrl-C once more, Ctrl-D or /exit ends)\r\n>>> ")
     talk.type("/clear\n")  # between the two, so the next one is the first again
     talk.wait_for(">>> ")
-    talk.type(CTRL_C)
+    talk.interrupt()
     talk.wait_for(">>> ")
-    talk.type(CTRL_C)
+    talk.interrupt()
     assert talk.end() == 0
 
 
