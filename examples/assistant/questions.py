@@ -24,6 +24,8 @@ UNKNOWN = "unknown"
 """The topic of everything that has nothing to do with maas."""
 UNKNOWN_SHARE = 15.0
 """How much more often than another it is drawn: there is far more that is unknown."""
+PLAINEST_SHARE = 0.15
+"""How often a topic's first question is drawn, beside its share among all of them."""
 SPLIT = 5
 """The seed of the draw of what is kept out."""
 LEAST = 4
@@ -208,6 +210,7 @@ class Conversations:
                 question, topic = chance.choice(after)
             else:
                 (topic,) = chance.choices(self._topics, self._weights)
-                question = chance.choice(topic.asked)
+                plainest = chance.random() < PLAINEST_SHARE
+                question = topic.asked[0] if plainest else chance.choice(topic.asked)
             turns.append((self._ways.vary(question, topic.chinese), topic))
         return self._ways.system(), turns

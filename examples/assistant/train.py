@@ -3,7 +3,7 @@
     python examples/assistant/train.py                    # writes it, and how good it is
     python examples/assistant/train.py --accuracy FILE    # only says how good FILE is
 
-Training takes about 10 minutes on two cores. The seeds are fixed; the last digits still depend on
+Training takes about 15 minutes on two cores. The seeds are fixed; the last digits still depend on
 the processor and on the number of threads.
 
 A row of training holds whole conversations, one after the other, which do not see each other. What
@@ -30,7 +30,7 @@ TEMPLATE = (
     "<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-STEPS = 1800
+STEPS = 2800
 LAYER_RATE = 0.02
 RATE = 4e-3
 WARM_UP = 40
