@@ -64,7 +64,7 @@ def test_it_is_small_and_published_with_what_was_measured(server: Server) -> Non
 
 def test_held_out_questions_are_answered_as_its_accuracy_says(server: Server) -> None:
     topics = module(EXAMPLES / "assistant" / "questions.py").read_topics()
-    asked = [(topic, question) for topic in topics for question in topic.held_out][::3]
+    asked = [(topic, question) for topic in topics for question in topic.held_out]
     with server.client as client, ThreadPoolExecutor(4) as pool:
         answers = list(
             pool.map(
@@ -75,8 +75,8 @@ def test_held_out_questions_are_answered_as_its_accuracy_says(server: Server) ->
         version = client.model("assistant").versions[0]
     right = sum(answer == topic.answer for answer, (topic, _) in zip(answers, asked, strict=True))
     assert version.accuracy is not None
-    # A third of the questions, and an engine that rounds otherwise than the one that measured.
-    assert abs(right / len(asked) - version.accuracy) < 0.06
+    # An engine that rounds otherwise than the one that measured.
+    assert abs(right / len(asked) - version.accuracy) < 0.03
 
 
 def test_a_conversation_in_a_terminal(talk: Terminal) -> None:
