@@ -8,7 +8,7 @@ from pathlib import Path
 
 _TASKS = Path("/proc/self/task")
 BUSY = 0.1
-"""Threads that took this share of the busiest one's processor time compute."""
+"""Of the processor time that the busiest new thread took: those that took as much compute, too."""
 
 
 def leave_the_processor() -> None:
@@ -41,10 +41,10 @@ def recall_idlers(before: set[int]) -> None:
     """
     if not hasattr(os, "SCHED_IDLE"):
         return
-    took = {thread: _nanoseconds(thread) for thread in threads()}
+    took = {thread: _nanoseconds(thread) for thread in threads() - before}
     most = max(took.values(), default=0)
-    for thread in took.keys() - before:
-        if took[thread] < BUSY * most:
+    for thread, nanoseconds in took.items():
+        if nanoseconds < BUSY * most:
             with contextlib.suppress(OSError):
                 if os.sched_getscheduler(thread) == os.SCHED_IDLE:
                     os.sched_setscheduler(
@@ -53,7 +53,7 @@ def recall_idlers(before: set[int]) -> None:
 
 
 def _nanoseconds(thread: int) -> int:
-    """Processor time that a thread has taken."""
+    """Processor time that a thread has taken, in nanoseconds; 0 where that cannot be told."""
     try:
         return int((_TASKS / f"{thread}/schedstat").read_text().split()[0])
     except (OSError, IndexError, ValueError):
