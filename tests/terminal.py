@@ -9,11 +9,13 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 CTRL_C = "\x03"
 CTRL_D = "\x04"
 WAIT_S = 60.0
-MOMENT_S = 0.5
+LOOKS = 20
+LOOK_S = 0.02
 
 
 class Terminal:
@@ -35,11 +37,14 @@ class Terminal:
         os.write(self._master, text.encode())
 
     def interrupt(self) -> None:
-        """Presses Ctrl-C at a prompt, after a moment as people take it.
+        """Presses Ctrl-C at a prompt, once the program waits there.
 
         CPython's `input` sleeps through a signal that comes between its prompt and its wait.
         """
-        time.sleep(MOMENT_S)
+        seen, until = 0, time.monotonic() + WAIT_S
+        while seen < LOOKS and time.monotonic() < until:
+            seen = seen + 1 if self._sleeps() else 0
+            time.sleep(LOOK_S)
         self.type(CTRL_C)
 
     def wait_for(self, text: str) -> str:
@@ -61,6 +66,11 @@ class Terminal:
         while self._read(until):
             pass
         return self.process.wait(WAIT_S)
+
+    def _sleeps(self) -> bool:
+        """Whether its main thread waits for something else than the processor."""
+        stat = Path(f"/proc/{self.process.pid}/stat").read_text()
+        return stat.rpartition(")")[2].split()[0] == "S"
 
     def _read(self, until: float) -> bool:
         ready, _, _ = select.select([self._master], [], [], max(0.0, until - time.monotonic()))

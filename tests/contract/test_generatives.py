@@ -43,4 +43,7 @@ def test_the_contract(tmp_path: Path, engine: str, make: object) -> None:
     model = runtime_for(engine).load(artifact, Device(generation=bounds))
     assert isinstance(model, Generative)
     lacks = tuple(sorted(getattr(model, "lacks", ())))
-    check_generative(model, "Hello world", msgspec.structs.replace(spec, lacks=lacks))
+    try:
+        check_generative(model, "Hello world", msgspec.structs.replace(spec, lacks=lacks))
+    finally:
+        model.close()

@@ -26,7 +26,7 @@ BOUNDS = {
     "MAAS_PUBLISH_INSPECT_S": "6",
     "MAAS_PUBLISH_INSPECT_BYTES": str(400 << 20),
     "MAAS_SERVING_WORKER_BYTES": str(300 << 20),
-    "MAAS_LIMITS_CALL_S": "4",
+    "MAAS_LIMITS_CALL_S": "12",
     "MAAS_SERVING_GRACE_S": "0.5",
 }
 MODEL = """
@@ -197,7 +197,7 @@ def test_a_call_that_it_fails_fails_alone(undisturbed, tmp_path, turn, expected)
         ("print('so long', flush=True); os._exit(3)", "exit status 3; its last line was: so long"),
         (
             """
-            for _ in range(1500):
+            for _ in range(1100):
                 os.mkdir("d")
                 os.chdir("d")
             os._exit(4)

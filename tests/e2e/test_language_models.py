@@ -25,6 +25,8 @@ SCHEMA = {
     "additionalProperties": False,
 }
 TOOL: Any = {"type": "function", "function": {"name": "look", "parameters": SCHEMA}}
+DRAWS = 4
+"""Answers of random weights: one may end at its first token, four do not."""
 FRONT = "uvicorn" if why_not() else "envoy"
 
 
@@ -98,8 +100,9 @@ def streams(ours: OpenAI) -> None:
 
 def calls_a_tool(ours: OpenAI) -> None:
     answer = ours.chat.completions.create(
-        model="writer", messages=HELLO, max_tokens=200, tools=[TOOL], tool_choice="required"
-    )
+        model="writer", messages=HELLO, max_tokens=200, tools=[TOOL], tool_choice="required",
+        parallel_tool_calls=False,
+    )  # fmt: skip
     [choice] = answer.choices
     assert choice.finish_reason == "tool_calls"
     for call in choice.message.tool_calls:
@@ -130,11 +133,13 @@ def continues(server: Server) -> str:
     assert answer.status_code == 200, answer.text
     assert answer.headers["maas-model"] == "writer:1"
     tensor = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["Hello"]}
-    answer = server.post("/v2/models/writer/infer", {"inputs": [tensor]}).json()
-    [output] = answer["outputs"]
-    assert (output["name"], output["datatype"], output["shape"]) == ("text", "BYTES", [1])
-    [text] = output["data"]
-    assert len(text) > len(short["text_output"])
+    texts = []
+    for _ in range(DRAWS):
+        answer = server.post("/v2/models/writer/infer", {"inputs": [tensor]}).json()
+        [output] = answer["outputs"]
+        assert (output["name"], output["datatype"], output["shape"]) == ("text", "BYTES", [1])
+        texts += output["data"]
+    assert max(map(len, texts)) > len(short["text_output"])
     return str(short["text_output"])
 
 
@@ -147,9 +152,9 @@ def continues_over_grpc(server: Server, text: str) -> None:
     with triton.InferenceServerClient(f"127.0.0.1:{server.port}") as opened:
         found = opened.get_model_metadata("writer")
         assert [(one.name, one.datatype) for one in found.inputs] == [("text", "BYTES")]
-        [answer] = opened.infer("writer", [given]).as_numpy("text")
-    assert isinstance(answer, bytes)
-    assert len(answer.decode()) > len(text)
+        answers = [opened.infer("writer", [given]).as_numpy("text")[0] for _ in range(DRAWS)]
+    assert all(isinstance(answer, bytes) for answer in answers)
+    assert max(len(answer.decode()) for answer in answers) > len(text)
 
 
 def is_counted(server: Server) -> None:
@@ -254,7 +259,7 @@ def test_a_prompt_beyond_the_context(server, stream):
 
 def test_what_the_engine_lacks_is_refused_or_left_out(server):
     with client(server) as ours:
-        about: dict[str, Any] = {"prompt": "a", "max_tokens": 2, "logprobs": 3}
+        about: dict[str, Any] = {"prompt": "a", "max_tokens": 2, "logprobs": 3, "temperature": 0}
         with pytest.raises(openai.BadRequestError, match="logprobs"):
             ours.completions.create(model="assistant", **about)
         raw = ours.completions.with_raw_response.create(model="bare", **about)

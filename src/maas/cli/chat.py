@@ -259,6 +259,8 @@ class Terminal:
                     note("(stopped)")
             except MaasError as error:
                 print_error(error.message)
+            except KeyboardInterrupt:  # where nothing of an answer is being read
+                note("(stopped)")
 
     def _read(self) -> str:
         """One line, or several between triple quotes."""
