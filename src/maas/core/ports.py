@@ -68,7 +68,7 @@ class GenerationBounds(Struct, frozen=True):
     max_tokens: int = 0
     template_s: float = 2.0
     template_bytes: int = 4 << 20
-    yielding: bool = True
+    yielding: bool = False
 
 
 class Device(Struct, frozen=True):

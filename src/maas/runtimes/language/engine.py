@@ -5,8 +5,8 @@
                                   for a place             └── until nothing runs
 
 A call is one request; each of its choices takes a place of its own in the engine. First come, first
-served. The engine thread alone touches the backend; it opens it, too, so that whatever threads the
-engine makes have this thread's priority.
+served. The engine thread alone touches the backend; it opens it, too, so that it can be told which
+threads are the engine's.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from maas.runtimes.language.calls import (
 )
 from maas.runtimes.language.card import LanguageCard
 from maas.runtimes.language.preparing import Preparing
-from maas.runtimes.language.priority import leave_the_processor
+from maas.runtimes.language.priority import Yielding
 from maas.runtimes.language.prompts import Prompter
 from maas.runtimes.language.tokens import Vocabulary
 from maas.runtimes.language.writing import Writer
@@ -221,13 +221,14 @@ class LanguageModel:
         open_backend: Callable[[], Backend],
         opened: queue.SimpleQueue[BaseException | None],
     ) -> None:
-        if self._bounds.yielding:
-            leave_the_processor()
+        yielding = Yielding() if self._bounds.yielding else None
         try:
             backend = self._backend = open_backend()
         except BaseException as error:  # noqa: BLE001 - raised where the model is loaded
             opened.put(error)
             return
+        if yielding:
+            yielding.opened()
         opened.put(None)
         try:
             while True:
@@ -237,6 +238,8 @@ class LanguageModel:
                 if self._choices:
                     for piece in backend.step():
                         self._take(piece, outbox)
+                    if yielding and not self._choices:
+                        yielding.begin()
                 self._kv_used = backend.kv_used() if self._choices else 0.0
                 if outbox:
                     self._send(outbox)
@@ -249,6 +252,9 @@ class LanguageModel:
             backend.close()
             if self._ends:
                 self.on_failure()
+        finally:
+            if yielding:
+                yielding.close()
 
     def _admit(self, outbox: Outbox) -> bool:
         """Gives places to those that wait; waits where there is nothing to do. False at the end."""

@@ -36,7 +36,6 @@ from maas.runtimes.language.openvino_memory import Plan, plan_memory
 from maas.runtimes.language.openvino_prefix import Prefixes, alone
 from maas.runtimes.language.openvino_schemas import Schemas
 from maas.runtimes.language.openvino_step import unlocked_step
-from maas.runtimes.language.priority import recall_idlers, threads
 from maas.runtimes.language.prompts import Prompter
 from maas.runtimes.language.tokens import Vocabulary
 
@@ -131,7 +130,6 @@ class OpenVINOBackend:
     ):
         self._genai, self._tensor = _libraries()
         self._card, self._vocabulary = card, vocabulary
-        before = threads()
         self._pipeline = _open(self._genai, file, bounds, plan)
         self._choices: dict[int, _Choice] = {}
         self._prefixes = Prefixes(plan.blocks)
@@ -144,8 +142,6 @@ class OpenVINOBackend:
         self.lacks = frozenset({Feature.TOP_LOGPROBS, Feature.LOGIT_BIAS})
         if not self._warm_up():
             self.lacks |= {Feature.PROMPT_LOGPROBS}
-        if bounds.yielding:
-            recall_idlers(before)
         self._step = unlocked_step(self._pipeline)
         try:
             self._pipeline.get_tokenizer().get_vocab()
