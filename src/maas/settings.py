@@ -166,8 +166,8 @@ class GenerationSettings(Struct, frozen=True, forbid_unknown_fields=True):
     template_bytes: int = 4 * MIB
     """How long a text it may make."""
     yielding: bool = True
-    """Engines of language models leave the processor to everything else that wants it, so that
-    small models beside them stay quick (Linux's SCHED_IDLE)."""
+    """Engines of language models leave the processor to everything else that wants it, unless they
+    starve, so that small models beside them stay quick (Linux's SCHED_IDLE)."""
 
 
 class DefaultSettings(Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,18 +1,20 @@
-"""What may be said about language models alone is refused for any other, before it is opened."""
+"""What is said about the wrong kind of model is refused before it is opened."""
 
 from __future__ import annotations
 
 from maas.core.errors import invalid
 from maas.core.records import PublishOptions
 from maas.publish.engines import LANGUAGE
+from maas.publish.uploads import Upload
 
 HUGGING_FACE = "huggingface"
 
 
-def check_language_options(options: PublishOptions, format_: str) -> None:
+def check_language_options(upload: Upload, options: PublishOptions, format_: str) -> None:
     """Refuses options that mean nothing for what was published.
 
     Args:
+        upload: what came with it.
         options: what the publisher says.
         format_: as detected.
 
@@ -30,6 +32,13 @@ def check_language_options(options: PublishOptions, format_: str) -> None:
         raise invalid(
             f"{said[0]} is for language models, and this is {format_}; publish it without"
         )
+    if upload.sample is not None and format_ in LANGUAGE:
+        raise invalid(
+            "--sample is for models of tensors; a language model is proven on texts of the "
+            "server's own: publish it without"
+        )
+    if upload.code is not None and format_ in LANGUAGE:
+        raise invalid("--code is for models that carry code, and a language model carries none")
     if options.quantize and format_ != HUGGING_FACE:
         raise invalid(
             "--quantize is for Hugging Face folders; what was published has its weights in their "

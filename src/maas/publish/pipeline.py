@@ -84,7 +84,7 @@ def publish(
         )
         if existing is not None:
             return existing, False
-        check_language_options(options, detected.format)
+        check_language_options(upload, options, detected.format)
         registry.check_served(name, options.served_names)
         check_engine(options.engine, detected.format, runtimes)
         examination = Examination(detected, runtimes, options, settings, name, emit, digest)

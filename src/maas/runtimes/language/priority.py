@@ -92,7 +92,7 @@ class Yielding:
                     "everything else leaves the engine less than a tenth of the time it wants: %s",
                     f"for {TURN_S:g} s at a time it does not yield"
                     if taken
-                    else "set generation.yielding to false, or allow RLIMIT_NICE 20 (LimitNICE=0 "
+                    else "set generation.yielding to false, or allow RLIMIT_NICE 20 (LimitNICE=+0 "
                     "in systemd's units)",
                 )
             if not taken:
