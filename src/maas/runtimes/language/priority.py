@@ -16,12 +16,15 @@ import logging
 import os
 import threading
 from pathlib import Path
+from typing import NamedTuple
 
 log = logging.getLogger("maas.language")
 
 _TASKS = Path("/proc/self/task")
 BUSY = 0.1
 """Of the processor time that the busiest thread took: those that took as much compute, too."""
+LATER = 0.5
+"""The same for threads that had nothing to do at first, as where there are many cores."""
 LOOK_S = 1.0
 """How often the eye looks."""
 STARVING = 9.0
@@ -47,45 +50,53 @@ class Yielding:
 
     def __init__(self) -> None:
         self._before = threads()
-        self._took: dict[int, int] = {}
-        self._yielding: list[int] = []
+        self._took: dict[int, _Times] = {}
+        self._yielding: set[int] = set()
         self._begun = not hasattr(os, "SCHED_IDLE")
         self._over = threading.Event()
 
     def opened(self) -> None:
         """Notes what each thread has computed so far: reading weights is no answering."""
-        self._took = {thread: _times(thread)[0] for thread in self._ours()}
+        self._took = _all_times(self._ours())
 
     def begin(self) -> None:
         """Has those that have computed since run only where nothing else wants to; once."""
         if self._begun:
             return
         self._begun = True
-        took = {each: _times(each)[0] - self._took.get(each, 0) for each in self._ours()}
+        now = _all_times(self._ours())
+        took = {thread: times.ran for thread, times in _since(self._took, now).items()}
         most = max(took.values())
-        self._yielding = [thread for thread, time in took.items() if time >= BUSY * most]
+        self._yielding = {thread for thread, ran in took.items() if ran >= BUSY * most}
         usual = os.sched_getscheduler(0)
         # Made before they yield: a thread has the priority of its maker.
-        eye = threading.Thread(target=self._look, args=(usual,), name="yielding-eye", daemon=True)
+        eye = threading.Thread(
+            target=self._look, args=(usual, set(now)), name="yielding-eye", daemon=True
+        )
         eye.start()
-        self._schedule(os.SCHED_IDLE)
+        _schedule(self._yielding, os.SCHED_IDLE)
 
     def close(self) -> None:
         """Ends the eye."""
         self._over.set()
 
     def _ours(self) -> set[int]:
-        return threads() - self._before | {threading.get_native_id()}
+        """The engine's threads: this one, and those made since that are not Python's."""
+        others = {thread.native_id for thread in threading.enumerate()}
+        return (threads() - self._before - others) | {threading.get_native_id()}
 
-    def _look(self, usual: int) -> None:
+    def _look(self, usual: int, ours: set[int]) -> None:
         told = False
-        ran, waited = self._sums()
+        now = _all_times(ours)
         while not self._over.wait(LOOK_S):
-            (ran_before, waited_before), (ran, waited) = (ran, waited), self._sums()
-            waits = waited - waited_before
-            if waits < LOOK_S * 1e9 / 2 or waits < STARVING * (ran - ran_before):
+            before, now = now, _all_times(ours)
+            took = _since(before, now)
+            self._also(took)
+            ran = sum(took[thread].ran for thread in self._yielding)
+            waited = sum(took[thread].waited for thread in self._yielding)
+            if waited < LOOK_S * 1e9 / 2 or waited < STARVING * ran:
                 continue
-            taken = self._schedule(usual)
+            taken = _schedule(self._yielding, usual)
             if not told:
                 told = True
                 log.warning(
@@ -95,32 +106,60 @@ class Yielding:
                     else "set generation.yielding to false, or allow RLIMIT_NICE 20 (LimitNICE=+0 "
                     "in systemd's units)",
                 )
-            if not taken:
-                return
-            self._over.wait(TURN_S)
-            self._schedule(os.SCHED_IDLE)
-            ran, waited = self._sums()
+            if taken:
+                self._over.wait(TURN_S)
+                _schedule(self._yielding, os.SCHED_IDLE)
+                now = _all_times(ours)
 
-    def _sums(self) -> tuple[int, int]:
-        times = [_times(thread) for thread in self._yielding]
-        return sum(ran for ran, _ in times), sum(waited for _, waited in times)
-
-    def _schedule(self, policy: int) -> bool:
-        """Whether it is allowed."""
-        for thread in self._yielding:
-            try:
-                os.sched_setscheduler(thread, policy, os.sched_param(0))
-            except ProcessLookupError:
-                continue
-            except PermissionError:
-                return False
-        return True
+    def _also(self, took: dict[int, _Times]) -> None:
+        """Has threads yield that have come to compute as the others do."""
+        most = max(times.ran for times in took.values())
+        if most < LOOK_S * 1e9 * BUSY:
+            return
+        more = {thread for thread, times in took.items() if times.ran >= LATER * most}
+        more -= self._yielding
+        self._yielding |= more
+        _schedule(more, os.SCHED_IDLE)
 
 
-def _times(thread: int) -> tuple[int, int]:
-    """Nanoseconds that a thread ran, and waited for a core; 0 where that cannot be told."""
+class _Times(NamedTuple):
+    """Nanoseconds that a thread ran, and waited for a core."""
+
+    ran: int
+    waited: int
+
+
+def _times(thread: int) -> _Times:
+    """Of a thread since its beginning; 0 where that cannot be told."""
     try:
         ran, waited, _ = (_TASKS / f"{thread}/schedstat").read_text().split()
-        return int(ran), int(waited)
+        return _Times(int(ran), int(waited))
     except (OSError, ValueError):
-        return 0, 0
+        return _Times(0, 0)
+
+
+def _all_times(these: set[int]) -> dict[int, _Times]:
+    return {thread: _times(thread) for thread in these}
+
+
+def _since(before: dict[int, _Times], now: dict[int, _Times]) -> dict[int, _Times]:
+    """What was added; all of it for a thread that was not there. One that has ended has none."""
+    none = _Times(0, 0)
+    return {
+        thread: _Times(
+            *(max(0, new - old) for new, old in zip(times, before.get(thread, none), strict=True))
+        )
+        for thread, times in now.items()
+    }
+
+
+def _schedule(these: set[int], policy: int) -> bool:
+    """Whether it is allowed."""
+    for thread in these:
+        try:
+            os.sched_setscheduler(thread, policy, os.sched_param(0))
+        except ProcessLookupError:
+            continue
+        except PermissionError:
+            return False
+    return True
