@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = str(Path(__file__).parents[1])
 if ROOT not in sys.path:
@@ -22,6 +23,12 @@ from tests.language import tiny_gguf  # noqa: E402
 from tests.server import Server, serving  # noqa: E402
 
 Start = Callable[..., Server]
+
+# A busy machine may take its time over an example, and every run tries the same ones.
+settings.register_profile(
+    "house", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("house")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -280,6 +280,9 @@ def free_port() -> int:
         return port
 
 
+PATIENCE_S = 60.0
+
+
 def marked(mark: str) -> dict[int, str]:
     """Processes that inherited a mark, with their command lines; those already dead left out."""
     found = {}
@@ -295,9 +298,13 @@ def marked(mark: str) -> dict[int, str]:
 def wait_until(true: Callable[[], Any], timeout_s: float, what: str) -> Any:
     """Waits for something to become true, and gives what it gave.
 
+    Args:
+        timeout_s: how long it should take; a busy machine has `PATIENCE_S` at least.
+
     Raises:
         AssertionError: it did not.
     """
+    timeout_s = max(timeout_s, PATIENCE_S)
     until = time.monotonic() + timeout_s
     while True:
         found = true()

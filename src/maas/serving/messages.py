@@ -147,7 +147,7 @@ class PointModel(Struct, frozen=True, tag="point"):
 
     Args:
         name: the model's.
-        version: for unversioned calls; 0 leaves that as it is.
+        version: for unversioned calls.
         aliases: alias → version.
         timeout_s: how long to wait.
     """

@@ -43,6 +43,7 @@ from maas.wire.http import (
     compress,
     counted,
     decompress,
+    let_go,
     read_body,
     send_answer,
 )
@@ -214,7 +215,10 @@ class DataPlane:
             elif wanted:
                 loop = asyncio.get_running_loop()
                 await loop.run_in_executor(self.worker, compress, answer, wanted)
-        await send_answer(send, answer, request_id, head=scope["method"] == "HEAD")
+        try:
+            await send_answer(send, answer, request_id, head=scope["method"] == "HEAD")
+        except OSError as error:
+            let_go(error)  # the client went away
 
     async def _unpacked(self, body: bytes, encoding: bytes) -> bytes:
         """The body decompressed: on the thread, where that may take longer than a small call."""

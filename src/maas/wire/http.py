@@ -58,6 +58,15 @@ class Answer:
         self.headers = headers
 
 
+def let_go(error: OSError) -> None:
+    """Takes the traceback off an error by which a front says that the client has gone.
+
+    pyvoy raises one and the same object for all of them: it would hold on to the frames of every
+    request that met it, and so to their bodies and answers.
+    """
+    error.__traceback__ = error.__context__ = None
+
+
 class BodyBudget:
     """Bytes of request bodies that an ingress may hold at a time. Small ones are not counted.
 

@@ -13,13 +13,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Protocol
 
 from maas.core.errors import ErrorKind, MaasError
 from maas.core.identity import ServableId
 from maas.wire.generation import Generation, Ready, internal
-from maas.wire.http import Header, Send, model_header
+from maas.wire.http import Header, Send, let_go, model_header
 
 log = logging.getLogger("maas.dataplane")
 
@@ -156,7 +155,9 @@ class _Sender:
         return True
 
     def _sent(self, sending: asyncio.Future[None]) -> None:
-        sending.exception()  # read, also where nobody waits for it any more
+        error = sending.exception()  # read, also where nobody waits for it any more
+        if isinstance(error, OSError):
+            let_go(error)
         self._wake()
 
     def _wake(self) -> None:
@@ -180,14 +181,19 @@ async def send_streamed(send: Send, answer: Streamed, request_id: str) -> None:
             if not await sender.send(piece):
                 log.info("a client stopped reading", extra={"request_id": request_id})
                 break
-    except (OSError, MaasError):
-        # The client went away; OSError is the front's way of saying so.
+    except MaasError:
+        return
+    except OSError as error:
+        # The front's way of saying that the client went away.
+        let_go(error)
         return
     finally:
         await answer.close()
-    with suppress(OSError, TimeoutError):
+    try:
         end = {"type": "http.response.body", "body": b"", "more_body": False}
         await asyncio.wait_for(_ended(send, end), answer.patience_s)
+    except OSError as error:  # a TimeoutError, too
+        let_go(error)
 
 
 async def _ended(send: Send, end: dict[str, object]) -> None:

@@ -18,7 +18,11 @@ HELLO: Any = [{"role": "user", "content": "你好,世界。今天天气怎么样
 async def check_async_completion(client: AsyncOpenAI) -> None:
     """OPENAI: chat completions"""
     answer = await client.chat.completions.create(
-        model=ASSISTANT, messages=HELLO, max_tokens=4, logprobs=True
+        model=ASSISTANT,
+        messages=HELLO,
+        max_tokens=4,
+        logprobs=True,
+        extra_body={"ignore_eos": True},
     )
     assert answer.choices[0].logprobs is not None
     assert answer.usage is not None
@@ -60,7 +64,11 @@ async def check_async_helper(client: AsyncOpenAI) -> None:
 async def check_async_text(client: AsyncOpenAI) -> None:
     """OPENAI: completions, streamed"""
     stream = await client.completions.create(
-        model=ASSISTANT, prompt="Hello", max_tokens=4, stream=True
+        model=ASSISTANT,
+        prompt="Hello",
+        max_tokens=4,
+        stream=True,
+        extra_body={"ignore_eos": True},
     )
     reasons = [chunk.choices[0].finish_reason async for chunk in stream]
     assert reasons[-1] == "length"

@@ -117,6 +117,7 @@ def check_stream_usage(client: OpenAI) -> None:
         max_tokens=4,
         stream=True,
         stream_options={"include_usage": True},
+        extra_body={"ignore_eos": True},
     )
     assert last.choices == []
     assert last.usage is not None
@@ -213,7 +214,11 @@ def check_stop(client: OpenAI) -> None:
 def check_logprobs(client: OpenAI) -> None:
     """OPENAI: `logprobs`: token, logprob, bytes; `top_logprobs` is 400 where they lack"""
     answer = client.chat.completions.create(
-        model=ASSISTANT, messages=HELLO, max_tokens=5, logprobs=True
+        model=ASSISTANT,
+        messages=HELLO,
+        max_tokens=5,
+        logprobs=True,
+        extra_body={"ignore_eos": True},
     )
     logprobs = answer.choices[0].logprobs
     assert logprobs is not None
@@ -457,7 +462,12 @@ def check_tool_results(client: OpenAI) -> None:
 def check_text(client: OpenAI) -> None:
     """OPENAI: `POST /v1/completions`: texts, lists of them, tokens; `echo`; `logprobs`"""
     one = client.completions.create(
-        model=ASSISTANT, prompt="Hello", max_tokens=3, echo=True, logprobs=0
+        model=ASSISTANT,
+        prompt="Hello",
+        max_tokens=3,
+        echo=True,
+        logprobs=0,
+        extra_body={"ignore_eos": True},
     )
     assert one.object == "text_completion"
     (choice,) = one.choices

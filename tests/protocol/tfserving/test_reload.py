@@ -15,6 +15,12 @@ from maas.wire.envoy import why_not
 
 SCRIPT = Path(__file__).with_name("stubs.py")
 X = {"instances": [[1, 2]]}
+PINNED = """
+model_config_list {
+  config { name: "counts" }
+  config { name: "m" model_version_policy { specific { versions: 1 } } }
+}
+"""
 BOTH = """
 model_config_list {
   config { name: "counts" base_path: "/models/counts" model_platform: "tensorflow" }
@@ -64,7 +70,10 @@ def test_a_configuration_is_replaced(start_any, small_home):
     ]
     assert states == ["END"]
 
+    assert reload(server, PINNED) == ("OK", "")
+    assert server.post("/v1/models/m:predict", X).headers["maas-model"] == "m:1"
     assert reload(server, BOTH) == ("OK", "")
+    assert server.post("/v1/models/m:predict", X).headers["maas-model"] == "m:2"
     assert server.post("/v1/models/counts:predict", {"instances": [[1, 2, 3]]}).json() == {
         "predictions": [[6]]
     }

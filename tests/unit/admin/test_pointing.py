@@ -33,7 +33,7 @@ async def test_a_default_and_aliases_no_more_and_no_fewer(
 
 
 async def test_the_default_may_stay(registry: Registry, deployments: FakeDeployments) -> None:
-    await point(registry, deployments, "iris", 0, {"prod": 1}, 5)
+    await point(registry, deployments, "iris", 1, {"prod": 1}, 5)
     record = registry.model("iris")
     assert (record.default_version, record.aliases) == (1, {"prod": 1})
 
@@ -42,7 +42,7 @@ async def test_an_unloaded_model_is_loaded(
     registry: Registry, deployments: FakeDeployments
 ) -> None:
     registry.unload("iris")
-    await point(registry, deployments, "iris", 0, {}, 5)
+    await point(registry, deployments, "iris", 1, {}, 5)
     record = registry.model("iris")
     assert (record.unloaded, record.aliases) == (False, {})
 
@@ -52,7 +52,7 @@ async def test_an_alias_stays_where_its_new_version_does_not_load(
 ) -> None:
     deployments.held[ServableId("iris", 2)] = asyncio.Event()
     with pytest.raises(MaasError) as caught:
-        await point(registry, deployments, "iris", 0, {"prod": 2}, 0.2)
+        await point(registry, deployments, "iris", 1, {"prod": 2}, 0.2)
     assert caught.value.kind is ErrorKind.DEADLINE_EXCEEDED
     assert registry.model("iris").aliases == {"prod": 1}
 

@@ -90,6 +90,6 @@ class Control:
 
 
 async def until(done: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not done():  # noqa: ASYNC110 - what it waits for has no event
             await asyncio.sleep(0.005)

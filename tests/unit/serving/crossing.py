@@ -66,7 +66,7 @@ class Host:
 
 
 async def until(done: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not done():  # noqa: ASYNC110 - what it waits for has no event
             await asyncio.sleep(0.005)
 
@@ -100,6 +100,6 @@ async def error_of(future: Awaitable[InferReply]) -> MaasError:
 async def hold(host: Host, replica: HostReplica, seconds: float = 30) -> asyncio.Future[InferReply]:
     """Keeps the host busy until `model.go` is set."""
     future = replica.infer(call(x(HOLD), seconds=seconds))
-    await asyncio.to_thread(host.model.entered.wait, 5)
+    await asyncio.to_thread(host.model.entered.wait, 60)
     assert host.model.entered.is_set()
     return future

@@ -52,7 +52,7 @@ class House:
         self.metrics = Metrics()
         self.router = Router(
             ServingSettings(), 1000, 60.0, self.said.append, self.has_gone,
-            GenerationSettings(token_s=0.5),
+            GenerationSettings(token_s=5),
         )  # fmt: skip
         self.engine = Texts(Gate(Meter(self.router, self.metrics)), 5)
         self.processes: list[subprocess.Popen[str]] = []

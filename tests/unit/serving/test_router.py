@@ -113,7 +113,7 @@ async def house(run: Path) -> AsyncIterator[House]:
 
 
 async def until(done: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not done():  # noqa: ASYNC110 - what it waits for has no event
             await asyncio.sleep(0.005)
 

@@ -134,10 +134,10 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture
 def serve(folder: Path) -> Iterator[Callable[..., Server]]:
-    """Starts a supervisor: `serve(control=CODE, then=ARGV, drain_s=1)`."""
+    """Starts a supervisor: `serve(control=CODE, then=ARGV, drain_s=30)`."""
     servers: list[Server] = []
 
-    def serve(control: str = PATIENT, then: list[str] | None = None, drain_s: float = 1) -> Server:
+    def serve(control: str = PATIENT, then: list[str] | None = None, drain_s: float = 30) -> Server:
         server = Server(folder, control, then or [], drain_s)
         servers.append(server)
         return server

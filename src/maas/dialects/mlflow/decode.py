@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from msgspec import Struct
 
-from maas.core.errors import MaasError, invalid
+from maas.core.errors import ErrorKind, MaasError, invalid
 from maas.core.signature import Signature, check_inputs, describe_inputs
 from maas.core.tensor import Tensors
 from maas.dialects.media import Media, unsupported
@@ -44,16 +44,26 @@ class Invocation(Struct, frozen=True):
     rows: int
 
 
-def decode_invocation(body: bytes, media: Media, signature: Signature) -> Invocation:
+def decode_invocation(
+    body: bytes, media: Media, signature: Signature, *, keeps_params: bool = False
+) -> Invocation:
     """Reads JSON in one of the `FORMS`, CSV, or an array in NumPy's format.
+
+    Args:
+        body: as it was sent.
+        media: its content type.
+        signature: of the model.
+        keeps_params: the model may have parameters, and none can be passed on to it. Others have
+            none, and ignore them as MLflow does.
 
     Raises:
         MaasError: UNSUPPORTED_MEDIA for another content type, charset or parameter of it,
-            INVALID_ARGUMENT for whatever is wrong with the body; TOO_LARGE.
+            INVALID_ARGUMENT for whatever is wrong with the body; TOO_LARGE; UNIMPLEMENTED for
+            parameters that would be lost.
     """
     check_media(media)
     if media.kind == JSON:
-        inputs = _read_json(body, signature)
+        inputs = _read_json(body, signature, keeps_params=keeps_params)
     elif media.kind == CSV:
         text = decode_text(body, utf8="charset" in media.parameters)
         header = _HEADER.get(media.parameters.get("header", "").lower())
@@ -89,7 +99,7 @@ def check_media(media: Media) -> None:
             raise unsupported(f"header={value[:40]} is not known; expected present or absent")
 
 
-def _read_json(body: bytes, signature: Signature) -> dict[str, np.ndarray]:
+def _read_json(body: bytes, signature: Signature, *, keeps_params: bool) -> dict[str, np.ndarray]:
     document = read(body)
     root = document.root
     given = [form for form in FORMS if form in root]
@@ -98,6 +108,12 @@ def _read_json(body: bytes, signature: Signature) -> dict[str, np.ndarray]:
         raise invalid(f"the body needs exactly one of {', '.join(FORMS)}; it has {what}")
     if PARAMS in root and root[PARAMS] is not None and not is_object(root[PARAMS]):
         raise invalid("params must be an object")
+    if keeps_params and root.get(PARAMS):
+        raise MaasError(
+            ErrorKind.UNIMPLEMENTED,
+            "params are not passed on to models that MLflow runs; leave them out, and the model "
+            "keeps the defaults of its signature",
+        )
     [form] = given
     value = root[form]
     if form == "dataframe_split":

@@ -148,10 +148,14 @@ def fit_chat(body: ChatBody, view: ModelView) -> FittedChat:
     """
     check_tokens(body.sampling, view)
     tools = body.tools or ToolUse(b"")
+    sampling = body.sampling
+    if tools.grammar is not None:
+        # What a demanded call holds is no text: cut short it could not be read.
+        sampling = replace(sampling, stop=(), stop_tokens=())
     request, dropped = fit(
         GenerateRequest(
             ChatPrompt(body.messages, tools.prompt, body.variables),
-            body.sampling,
+            sampling,
             tools.grammar or body.grammar,
             body.choices,
         ),

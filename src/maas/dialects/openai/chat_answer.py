@@ -67,27 +67,33 @@ class ChatEvents:
     Args:
         head: of the answer.
         shape: what is told of its deltas.
+        choices: how many there are.
         usage: whether the stream ends with what was used.
     """
 
-    __slots__ = ("_frames", "_readings", "_shape", "_usages")
+    __slots__ = ("_begun", "_frames", "_readings", "_shape", "_usages")
 
-    def __init__(self, head: Head, shape: ChatShape, usage: bool):
+    def __init__(self, head: Head, shape: ChatShape, choices: int, usage: bool):
         self._frames = Frames(head, "chat.completion.chunk", usage)
         self._shape = shape
-        self._readings: dict[int, _Reading] = {}
+        self._readings = [_Reading(shape) for _ in range(choices)]
+        self._begun = False
         self._usages: list[Usage] = []
 
     def write(self, ready: Sequence[tuple[int, Delta]]) -> bytes:
-        """Writes what has come. The first chunk of a choice has its role."""
+        """Writes what has come. The first chunk of a choice has its role.
+
+        Those come first, in order, whichever choice is written first: OpenAI's own client keeps
+        choices in a list, and appends each as it meets it.
+        """
         chunk = self._frames.chunk
         parts: list[bytes] = []
+        if not self._begun:
+            self._begun = True
+            parts += [chunk(index, _ROLE, _NULL, _NULL) for index in range(len(self._readings))]
         for _, delta in ready:
             index = delta.index
-            reading = self._readings.get(index)
-            if reading is None:
-                reading = self._readings[index] = _Reading(self._shape)
-                parts.append(chunk(index, _ROLE, _NULL, _NULL))
+            reading = self._readings[index]
             told = _NULL
             if delta.logprobs is not None and self._shape.logprobs:
                 told = orjson.dumps({"content": chat_logprobs(delta.logprobs), "refusal": None})

@@ -106,7 +106,9 @@ def _read_prompts(fields: Fields) -> list[Prompt]:
     value = fields.get("prompt")
     if isinstance(value, str):
         return [TextPrompt(value)]
-    if not isinstance(value, list) or not value:
+    if value == []:
+        raise ParameterError("prompt", "prompt is empty; expected one prompt at least")
+    if not isinstance(value, list):
         raise fields.refused("prompt", "a string, a list of strings, or tokens")
     if is_whole(value[0]):
         return [_read_tokens(value, "prompt")]

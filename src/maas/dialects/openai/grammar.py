@@ -7,6 +7,7 @@ from maas.dialects.openai.errors import about
 from maas.dialects.openai.fields import Fields
 from maas.dialects.openai.schema import check_schema
 
+MOST_NAME = 64
 KINDS = "text, json_object or json_schema"
 
 
@@ -29,6 +30,7 @@ def read_grammar(fields: Fields) -> Grammar | None:
     described = wanted.fields("json_schema")
     if described is None:
         raise wanted.refused("json_schema", "an object with name and schema")
+    described.text("name", MOST_NAME)
     schema = described.get("schema")
     if schema is None:
         return Grammar()

@@ -106,7 +106,7 @@ def decode(plain: PlainDocument, signature: Signature) -> PlainRequest:
 
 def _check_names(names: list[str], signature: Signature) -> None:
     """Checks names before any is looked up: simdjson finds no key that holds a NUL."""
-    for name in names:
+    for name in sorted(names, key=VALUE_KEYS.__contains__):  # a stranger beside them is the mistake
         if not _has(signature.inputs, name):
             raise invalid(
                 f"there is no input {name[:80]!r}; {describe_inputs(signature)}, each under its "

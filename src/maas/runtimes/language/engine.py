@@ -165,7 +165,7 @@ class LanguageModel:
             return MaasError(
                 ErrorKind.RESOURCE_EXHAUSTED,
                 f"{self._waiting} answers wait for this model already, and at most"
-                f" {self._bounds.waiting} may; try again later",
+                f" {self._bounds.waiting} may; this call wants {choices}: try again later",
                 retry_after_s=RETRY_AFTER_S,
             )
         return None

@@ -264,8 +264,13 @@ class LlamaCppBackend:
     def _guarded(self, call: Call, tokens: Iterable[int]) -> MaasError | None:
         """Follows the grammar: where the library's own gives up, it lets anything through."""
         for token in tokens:
-            ending = token in self._vocabulary.controls and call.guard.is_accepting()
-            if not ending and not call.guard.consume_token(token):
+            if token in self._vocabulary.controls:
+                if call.guard.is_accepting():
+                    continue
+                taken: Sequence[int] = (token,)
+            else:
+                taken = self._grammars.spelled(token, self._vocabulary.bytes_of(token))
+            if not all(call.guard.consume_token(each) for each in taken):
                 return refused(call.guard)
         return None
 

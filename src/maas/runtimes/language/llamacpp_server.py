@@ -17,6 +17,7 @@ from maas.core.ports import GenerationBounds
 from maas.runtimes.wording import one_sentence
 
 LONGEST_SOCKET_PATH = 100
+BRIEFEST = '{"prompt": [0], "n_predict": 1, "cache_prompt": false}'
 
 
 def open_server(file: Path, bounds: GenerationBounds, cells: int) -> Any:
@@ -53,6 +54,9 @@ def open_server(file: Path, bounds: GenerationBounds, cells: int) -> Any:
     parameters.n_ctx_checkpoints = 0
     parameters.fit_params = False
     parameters.use_jinja = False
+    # Else it runs the file's own template, whatever that does. Ours are made elsewhere, under a
+    # meter; no message is ever given to it.
+    parameters.chat_template = "chatml"
     parameters.warmup = False
     parameters.ui = False
     parameters.endpoint_slots = False
@@ -61,12 +65,20 @@ def open_server(file: Path, bounds: GenerationBounds, cells: int) -> Any:
     with _folder() as folder:
         parameters.hostnames = [str(folder / "s.sock")]
         try:
-            return xllamacpp.Server(parameters)
+            server = xllamacpp.Server(parameters)
+            # One that is closed before its thread has begun waits for that for ever.
+            server.handle_completions(BRIEFEST, _ignore)
+            return server
         except (RuntimeError, ValueError, OSError) as error:
             raise MaasError(
                 ErrorKind.FAILED_PRECONDITION,
                 f"llama.cpp cannot load the model: {one_sentence(error)}",
             ) from error
+
+
+def _ignore(message: str) -> bool:
+    """Takes a message, and has the library go on."""
+    return False
 
 
 @contextmanager

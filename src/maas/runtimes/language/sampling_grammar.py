@@ -9,13 +9,13 @@ regular expressions without backtracking, and reads nothing but the schema.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from maas.core.errors import MaasError, invalid
+from maas.core.errors import ErrorKind, MaasError, invalid
 from maas.core.generation import Feature, Grammar
 from maas.runtimes.wording import one_sentence
 
@@ -27,6 +27,8 @@ DEEPEST = 60
 """Objects and lists within one another in a schema; llguidance itself stops at 128."""
 COMPACT = {"whitespace_flexible": False}
 """No blanks but one after each comma and colon: a weak model can write blanks for ever."""
+LEFT = "doesn't satisfy the grammar"
+"""llguidance's words for a token that may not come: nothing is wrong with the schema."""
 ANY_OBJECT = {"type": "object"}
 
 
@@ -70,6 +72,21 @@ class Grammars:
             raise refused(found)
         return found
 
+    def spelled(self, token: int, text: bytes) -> Sequence[int]:
+        """A token as a matcher takes it.
+
+        llguidance takes every added token for one that is no text, such as Qwen's `<tool_call>`;
+        where it is text it is spelled in others.
+
+        Args:
+            token: that was written.
+            text: its bytes.
+        """
+        if not self._tokenizer.is_special_token(token):
+            return (token,)
+        spelled: Sequence[int] = self._tokenizer.greedy_tokenize(text.decode(errors="replace"))
+        return spelled
+
 
 def grammar_text(grammar: Grammar) -> str:
     """A grammar in llguidance's own language.
@@ -92,6 +109,10 @@ def grammar_text(grammar: Grammar) -> str:
 def refused(matcher: Any) -> MaasError:
     """Why a matcher takes nothing more, in one sentence."""
     said = str(matcher.get_error() or "NoExtension")
+    if LEFT in said:
+        return MaasError(
+            ErrorKind.INTERNAL, "the engine wrote what the schema does not allow; ask again"
+        )
     if said.startswith("NoExtension"):
         said = "nothing can satisfy it"
     reason = said.partition("failed to compile JSON schema: ")[2] or said

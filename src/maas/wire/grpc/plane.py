@@ -38,6 +38,7 @@ from maas.wire.http import (
     Send,
     clean_request_id,
     counted,
+    let_go,
     read_body,
 )
 from maas.wire.status import GRPC_STATUS
@@ -159,8 +160,9 @@ class GrpcPlane:
         except MaasError as error:
             code = GRPC_STATUS[error.kind]
             await _fail(send, head, code, error.message, started)
-        except OSError:
+        except OSError as error:
             # The front's way of saying that the client went away before its answer.
+            let_go(error)
             code = GRPC_STATUS[ErrorKind.CANCELLED]
         except Exception:
             log.exception("a call failed", extra={"request_id": head.request_id})
@@ -266,6 +268,13 @@ def _answer_encoding(head: Head, answer: bytes) -> bytes:
 
 
 async def _fail(send: Send, head: Head, code: int, sentence: str, started: bool) -> None:
+    try:
+        await _send_failure(send, head, code, sentence, started)
+    except OSError as error:
+        let_go(error)
+
+
+async def _send_failure(send: Send, head: Head, code: int, sentence: str, started: bool) -> None:
     if not started:
         headers = [CONTENT, (b"grpc-accept-encoding", ACCEPTED)]
         if head.request_id:

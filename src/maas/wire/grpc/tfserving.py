@@ -122,9 +122,9 @@ async def reload_config(exchange: Exchange, request: Any) -> Any:
         _check_published(model, plan)
     for model in wanted:
         left = max(context.deadline - time.monotonic(), 0.0)
-        await server.ask(
-            PointModel(model.name, model.version, dict(model.labels), left), left + SLACK_S
-        )
+        # Without a specific version it is the newest, whatever an earlier request had pinned.
+        version = model.version or max(plan[model.name].versions)
+        await server.ask(PointModel(model.name, version, dict(model.labels), left), left + SLACK_S)
     kept = {model.name for model in wanted}
     for name in sorted(plan.keys() - kept):
         await unload_model(server, name, context)

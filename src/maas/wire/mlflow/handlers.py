@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from urllib.parse import unquote_to_bytes
 
 from maas import __version__
@@ -17,6 +18,8 @@ from maas.wire.exchange import Exchange, is_large
 from maas.wire.http import TEXT, Answer
 from maas.wire.query import query_values
 
+PYFUNC = "mlflow"
+"""The platform of models that MLflow's own code runs."""
 _MODEL_HEADERS = (b"x-model", b"x-amzn-sagemaker-target-model")
 _NPY = (b"content-type", NPY.encode("ascii"))
 
@@ -35,10 +38,11 @@ async def invocations(exchange: Exchange) -> Answer:
     check_media(media)
     view = exchange.resolve(_model(exchange, named))
     signature = main_signature(view.signatures)
+    decode = partial(decode_invocation, keeps_params=view.platform == PYFUNC)
     request = (
-        await exchange.off_loop(decode_invocation, exchange.body, media, signature)
+        await exchange.off_loop(decode, exchange.body, media, signature)
         if exchange.large
-        else decode_invocation(exchange.body, media, signature)
+        else decode(exchange.body, media, signature)
     )
     reply = await exchange.infer(view, signature, request.inputs, request.rows)
     as_npy = parse_media(accepted.partition(b",")[0]).kind == NPY

@@ -62,7 +62,7 @@ async def chat(exchange: Exchange) -> Answer | Streamed:
     requests = (fitted.request,)
     headers = _dropped(fitted.dropped)
     if body.options.stream:
-        events = ChatEvents(head, shape, body.options.usage)
+        events = ChatEvents(head, shape, fitted.request.choices, body.options.usage)
         return await _stream(exchange, view, requests, events, headers, "messages")
     answer = ChatAnswer(head, shape, fitted.request.choices)
     return await _whole(exchange, view, requests, answer, headers, "messages")

@@ -14,7 +14,7 @@ REQUEST = b"POST /m/predict HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\n"
 
 
 async def measure(server: Any, stop_after: float = 0.0, **changes: Any) -> Tally:
-    fields = {"connections": 4, "seconds": 0.3, "grace_s": 0.5, **changes}
+    fields = {"connections": 4, "seconds": 0.3, "grace_s": 30.0, **changes}
     requests = (REQUEST + b"1", REQUEST + b"2")
     plan = LoadPlan("127.0.0.1", server.port, False, requests, **fields)
     generator = Generator(plan)
@@ -50,7 +50,7 @@ async def test_an_open_loop_sends_when_it_is_due(server: Any) -> None:
 async def test_what_had_to_wait_for_a_connection_is_in_the_latency(server: Any) -> None:
     # One connection, 50 ms an answer, 100 requests a second: the queue grows by 80 a second.
     server.wait_s = 0.05
-    tally = await measure(server, connections=1, rate=100.0, arrivals="constant", grace_s=5.0)
+    tally = await measure(server, connections=1, rate=100.0, arrivals="constant", grace_s=60.0)
     assert tally.latency.count == tally.sent == 30
     assert tally.latency.highest > 0.8e9
     assert tally.in_time < 10
@@ -82,7 +82,7 @@ async def test_a_server_that_closes_after_each_answer(server: Any, rate: float) 
     server.close = True
     tally = await measure(server, rate=rate, arrivals="constant")
     assert tally.errors == {}
-    assert tally.latency.count == tally.sent >= 10
+    assert tally.latency.count == tally.sent >= (15 if rate else 4)
 
 
 async def test_no_answer_at_all(server: Any) -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -18,7 +19,7 @@ REQUEST = b"POST /m/predict HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n"
 
 
 def plan(port: int, **changes: Any) -> LoadPlan:
-    fields = {"connections": 4, "seconds": 0.3, "grace_s": 2.0, **changes}
+    fields = {"connections": 4, "seconds": 0.3, "grace_s": 30.0, **changes}
     return LoadPlan("127.0.0.1", port, False, (REQUEST,), **fields)
 
 
@@ -32,6 +33,15 @@ def test_processes_share_the_work(server: Any) -> None:
     assert seen == sorted(seen)
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C works, also where the tests run in the background of a shell, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_ends_it_early_and_keeps_what_was_measured(server: Any) -> None:
     server.wait_s = 0.01
 

@@ -70,6 +70,19 @@ def test_every_form_gives_the_same_rows(body):
     assert decode(json.dumps(body).encode() + b" " * LARGE_BYTES, MATRIX) == ROWS
 
 
+@pytest.mark.parametrize("params", [{"k": 1}, {"k": None}])
+def test_params_that_would_be_lost_are_refused(params):
+    body = {"inputs": [[1, 2]], "params": params}
+    assert decode(body, MATRIX) == {"x": [[1.0, 2.0]]}
+    with pytest.raises(MaasError, match="keeps the defaults") as caught:
+        decode_invocation(json.dumps(body).encode(), JSON, MATRIX, keeps_params=True)
+    assert caught.value.kind is ErrorKind.UNIMPLEMENTED
+    for nothing in ({}, None):
+        body = {"inputs": [[1, 2]], "params": nothing}
+        text = json.dumps(body).encode()
+        assert decode_invocation(text, JSON, MATRIX, keeps_params=True).rows == 1
+
+
 def test_columns_are_found_by_name_and_others_ignored():
     turned = {"x": [[2.0, 1.0]]}
     assert decode({"dataframe_records": [{"a": 1, "b": 2, "c": "no"}]}, LABELLED) == turned

@@ -187,12 +187,18 @@ def test_answers_and_events_say_the_same(deltas, usage):
     last = Delta(1, "", 0, None, "stop", Usage(1, 2))
     chats, deltas = [*chats, (0, last)], [*deltas, (1, last)]
     chat, completion = shapes()
-    events = ChatEvents(HEAD, chat, usage)
+    events = ChatEvents(HEAD, chat, 2, usage)
     found = chunks_of(b"".join([events.write([one]) for one in chats]) + events.end())
     answer = ChatAnswer(HEAD, chat, 2)
     answer.add(chats)
     body = json.loads(answer.body())
     assert body["usage"]["total_tokens"] == 3
+    # OpenAI's client appends a choice when it first meets it, so they are met in order.
+    first = [one["choices"][0] for one in found[:2]]
+    assert [(one["index"], one["delta"].get("role")) for one in first] == [
+        (0, "assistant"),
+        (1, "assistant"),
+    ]
     for choice in body["choices"]:
         mine = [c for one in found for c in one["choices"] if c["index"] == choice["index"]]
         said = "".join(one["delta"].get("content", "") for one in mine)
@@ -231,5 +237,5 @@ def test_what_triton_is_answered(texts, prompt, identity):
 @given(TEXT, st.sampled_from(list(ErrorKind)))
 def test_errors_of_a_stream(text, kind):
     chat, _ = shapes()
-    [found] = chunks_of(ChatEvents(HEAD, chat, True).fail(ParameterError("x", text, kind=kind)))
+    [found] = chunks_of(ChatEvents(HEAD, chat, 2, True).fail(ParameterError("x", text, kind=kind)))
     assert found["error"]["message"] == text

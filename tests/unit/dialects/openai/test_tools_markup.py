@@ -253,7 +253,7 @@ def test_demanded_calls(cut):
     ]
     assert feed(ListParser(), pieces(f"[{WEATHER}, ")) == CALL
     assert feed(ListParser(), pieces(f"[{WEATHER}] so")) == [*CALL, Content(" so")]
-    assert feed(ListParser(), pieces('[{"na')) == [Content('[{"na')]
+    assert feed(ListParser(), pieces('[{"na')) == []  # cut off: nothing to show anybody
 
 
 SNIPPETS = [

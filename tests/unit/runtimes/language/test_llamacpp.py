@@ -37,6 +37,7 @@ from maas.core.generation import Delta, Feature, GenerateRequest, Grammar, Sampl
 from maas.core.ports import Artifact, Device, GenerationBounds
 from maas.runtimes.language.llamacpp import UNKNOWN, LlamaCppBackend, LlamaCppRuntime, cells_of
 from maas.runtimes.language.llamacpp_layout import cell_bytes
+from maas.runtimes.language.llamacpp_server import open_server
 from maas.runtimes.language.transformers import TransformersBackend
 from maas.runtimes.language.transformers_model import CausalModel
 
@@ -176,6 +177,42 @@ def test_answers_that_must_be_json_parse(backend: LlamaCppBackend) -> None:
         answer = json.loads(b"".join(s.token for s in shown))
         assert set(answer) == {"n", "w"}
         assert answer["w"] in ("你好", "b")
+
+
+def test_added_tokens_that_are_text_may_stand_in_json(backend: LlamaCppBackend) -> None:
+    call = "<tool_call>"  # of Qwen's tokenizers, too: no control token, and an added one
+    bias = {488: 30.0}
+    schema = {
+        "type": "object",
+        "properties": {"s": {"type": "string", "maxLength": 40}},
+        "required": ["s"],
+        "additionalProperties": False,
+    }
+    grammar = Grammar(json.dumps(schema))
+    request = asked(grammar=grammar, temperature=0.0, max_tokens=200, logit_bias=bias, logprobs=0)
+    [pieces] = run(backend, {1: (PROMPT, request, 1)}).values()
+    assert [piece.error for piece in pieces] == [None] * len(pieces)
+    assert 488 in tokens(pieces), "or this shows nothing"
+    shown = b"".join(
+        s.token for s, t in zip(flat(pieces), tokens(pieces), strict=True) if t not in {485, 487}
+    )
+    assert call in json.loads(shown)["s"]
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for %}",
+        "{{ 'a' * 99999999999 }}",
+        "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+    ],
+)
+def test_the_file_s_own_template_is_never_run(tmp_path: Path, template: str) -> None:
+    tiny_gguf(tmp_path / "model.gguf", context=CONTEXT, chat_template=template)
+    began = time.monotonic()
+    server = open_server(tmp_path / "model.gguf", BOUNDS, CONTEXT)
+    assert time.monotonic() - began < 120  # each would take for ever, or all memory
+    del server
 
 
 def test_schemas_are_refused_before_the_library_sees_them(backend: LlamaCppBackend) -> None:

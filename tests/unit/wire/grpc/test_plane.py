@@ -293,3 +293,33 @@ async def test_large_messages_of_a_stream_are_answered_one_after_the_other():
     answer = await call(server, STREAM, data)
     assert answer.code == 0
     assert len(answer.messages()) == 5
+
+
+@pytest.mark.parametrize("at", range(4))
+@pytest.mark.parametrize("rows", [1, 40_000])
+async def test_an_error_of_the_front_holds_on_to_no_answer(at, rows):
+    """Envoy's front raises one and the same object for every client that goes away."""
+    server = await made()
+    gone, sent = OSError("gone"), 0
+
+    async def send(part: Mapping[str, Any]) -> None:
+        nonlocal sent
+        sent += 1
+        if sent > at:
+            raise gone
+
+    for wrong in (b"", b"wrong"):
+        sent = 0
+        body = frame(question(rows=rows)) + wrong
+        parts = [{"type": "http.request", "body": body, "more_body": False}]
+        scope = {
+            "type": "http", "method": "POST", "raw_path": INFER.encode(), "path": INFER,
+            "query_string": b"",
+            "headers": [(name.encode(), value.encode()) for name, value in GRPC.items()],
+        }  # fmt: skip
+
+        async def receive(parts: list[Any] = parts) -> Mapping[str, Any]:
+            return parts.pop(0) if parts else {"type": "http.disconnect"}
+
+        await server.plane(scope, receive, send)
+        assert gone.__traceback__ is None

@@ -149,3 +149,16 @@ async def test_a_model_that_was_not_taught_to_call(talker, drops):
         else:
             assert got.status == 400
             assert got.json["error"]["param"] == "tools"
+
+
+async def test_what_a_demanded_call_holds_is_no_text_to_stop_at(talker):
+    talker.author.tokens = ['{"city": "', "Par", 'is"}']
+    chosen = {"type": "function", "function": {"name": "weather"}}
+    got = await talker.say(
+        PATH, {**ASK, "tool_choice": chosen, "stop": ["is", '"'], "stop_token_ids": [5]}
+    )
+    [choice] = got.json["choices"]
+    [call] = choice["message"]["tool_calls"]
+    assert json.loads(call["function"]["arguments"]) == {"city": "Paris"}
+    sampling = talker.author.asked[0].request.sampling
+    assert (sampling.stop, sampling.stop_tokens) == ((), ())

@@ -225,6 +225,19 @@ async def test_a_configuration_is_replaced(locked: Server) -> None:
     assert [one.name for one in rest] == sorted(locked.router.plan.models.keys() - {"iris"})
 
 
+async def test_without_a_policy_the_newest_is_served_whatever_was_pinned(locked: Server) -> None:
+    for choice in (None, "latest", "all"):
+        request = reload_request(iris={})
+        if choice:
+            getattr(
+                request.config.model_config_list.config[0].model_version_policy, choice
+            ).SetInParent()
+        assert (await reload(locked, request, PUBLISHER)).code == OK
+        [point] = [one for one in locked.asked if isinstance(one, PointModel)]
+        assert (point.name, point.version) == ("iris", 3)
+        locked.asked.clear()
+
+
 async def test_an_empty_list_unloads_everything(locked: Server) -> None:
     assert (await reload(locked, reload_request(), PUBLISHER)).code == OK
     assert len(locked.asked) == len(locked.router.plan.models)

@@ -80,7 +80,7 @@ class ListParser(MarkupParser):
         return True
 
     def _last(self) -> None:
-        if self._calls and self._state != self._text:
+        if self._state != self._text:
             return  # the blanks at the end, or the beginning of a call that was cut off
         super()._last()
 
