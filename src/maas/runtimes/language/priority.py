@@ -160,6 +160,6 @@ def _schedule(these: set[int], policy: int) -> bool:
             os.sched_setscheduler(thread, policy, os.sched_param(0))
         except ProcessLookupError:
             continue
-        except PermissionError:
+        except OSError:  # forbidden, or unknown to what stands in for a kernel
             return False
     return True
