@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from tests import zoo
 
@@ -116,6 +119,50 @@ def test_npy(place):
 def test_parquet(place):
     kind = {"content-type": "application/vnd.apache.parquet"}
     assert place.post("/invocations", b"PAR1", headers=kind).status_code == 415
+
+
+def scaled(folder: Path) -> Path:
+    """A model that MLflow's own code runs: `a` times the parameter `k`, which is 2 by default."""
+    # Made of a text, so that it is saved with the model and not looked for among the tests.
+    space: dict[str, Any] = {"__name__": "__main__"}
+    exec(
+        "import mlflow.pyfunc\n"
+        "class Scaled(mlflow.pyfunc.PythonModel):\n"
+        "    def predict(self, context, model_input, params=None):\n"
+        "        return (model_input['a'] * (params or {'k': 2.0})['k']).to_numpy()\n",
+        space,
+    )
+    import mlflow
+    from mlflow.models import infer_signature
+
+    example = pd.DataFrame({"a": [1.5, 2.5]})
+    mlflow.pyfunc.save_model(
+        str(folder),
+        python_model=space["Scaled"](),
+        signature=infer_signature(example, np.array([3.0, 5.0]), {"k": 2.0}),
+        pip_requirements=[],
+    )
+    return folder
+
+
+@rule(
+    "MLFLOW",
+    "`params`, of a model that declares some",
+    reason="they are not passed on to models that MLflow's own code runs",
+    instead="501, which says so; without `params` the model keeps the defaults of its signature",
+)
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+def test_params_that_a_model_declares(place, tmp_path):
+    place.publish(scaled(tmp_path / "scaled"), "scaled", trust=True)
+    try:
+        body = {"dataframe_records": [{"a": 1.5}]}
+        answer = place.post("/invocations?model=scaled", body)
+        assert (answer.status_code, answer.json()) == (200, {"predictions": [3.0]})
+        answer = place.post("/invocations?model=scaled", {**body, "params": {"k": 10.0}})
+        assert answer.status_code == 501
+        assert "defaults" in answer.json()["message"]
+    finally:
+        assert place.api("DELETE", "/models/scaled").status_code == 204
 
 
 @rule("TORCHSERVE", "`POST /predictions/NAME[/VERSION]` with JSON")

@@ -42,6 +42,23 @@ async def test_every_dialect_asks_the_same_and_answers_in_its_own_shape(server: 
         assert (call.rows, call.signature, call.context.dialect) == (2, IRIS, dialect)
 
 
+async def test_an_error_of_the_front_holds_on_to_no_answer(server: Server) -> None:
+    """Envoy's front raises one and the same object for every client that goes away."""
+    gone = OSError("gone")
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": json.dumps(PLAIN).encode(), "more_body": False}
+
+    async def send(message: object) -> None:
+        raise gone
+
+    scope = {"type": "http", "method": "POST", "raw_path": b"/iris/predict", "query_string": b"",
+             "headers": []}  # fmt: skip
+    await server.plane(scope, receive, send)
+    assert len(server.engine.calls) == 1
+    assert gone.__traceback__ is None
+
+
 async def test_a_version_or_alias_is_reached_by_name(server: Server) -> None:
     for path, body in (
         ("/iris:1/predict", PLAIN),

@@ -33,7 +33,7 @@ TURN_S = 4.0
 """How long they do not yield once they have starved."""
 
 
-def threads() -> set[int]:
+def _threads() -> set[int]:
     """The threads of this process; none where that cannot be told."""
     if not _TASKS.is_dir():
         return set()
@@ -49,7 +49,7 @@ class Yielding:
     """
 
     def __init__(self) -> None:
-        self._before = threads()
+        self._before = _threads()
         self._took: dict[int, _Times] = {}
         self._yielding: set[int] = set()
         self._begun = not hasattr(os, "SCHED_IDLE")
@@ -83,7 +83,7 @@ class Yielding:
     def _ours(self) -> set[int]:
         """The engine's threads: this one, and those made since that are not Python's."""
         others = {thread.native_id for thread in threading.enumerate()}
-        return (threads() - self._before - others) | {threading.get_native_id()}
+        return (_threads() - self._before - others) | {threading.get_native_id()}
 
     def _look(self, usual: int, ours: set[int]) -> None:
         told = False
@@ -155,7 +155,7 @@ def _since(before: dict[int, _Times], now: dict[int, _Times]) -> dict[int, _Time
 
 def _schedule(these: set[int], policy: int) -> bool:
     """Whether it is allowed."""
-    for thread in these:
+    for thread in these & _threads():  # the number of one that has ended may be another's by now
         try:
             os.sched_setscheduler(thread, policy, os.sched_param(0))
         except ProcessLookupError:

@@ -133,7 +133,7 @@ async def reload_config(exchange: Exchange, request: Any) -> Any:
 
 def _check_published(model: WantedModel, plan: Mapping[str, ModelPlan]) -> None:
     found = plan.get(model.name)
-    if found is None:
+    if found is None or not found.versions:
         raise MaasError(
             ErrorKind.FAILED_PRECONDITION,
             f"{model.name!r} is not published here, and this server reads no base_path that comes "
