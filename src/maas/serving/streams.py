@@ -32,7 +32,10 @@ class Stream:
         close: tells the host, where the call has not ended, and forgets it.
     """
 
-    __slots__ = ("_close", "_deltas", "_error", "_waiter", "call", "ended", "number", "opened")
+    __slots__ = (
+        "_close", "_deltas", "_error", "_loop", "_timer", "_until", "_waiter", "call", "ended",
+        "number", "opened",
+    )  # fmt: skip
 
     def __init__(self, number: int, call: GenerateCall, close: Callable[[Stream], None]):
         self.number = number
@@ -43,7 +46,11 @@ class Stream:
         self._close = close
         self._deltas: deque[Delta] = deque()
         self._error: Exception | None = None
+        self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[None] | None = None
+        self._until = 0.0
+        """On the loop's clock: when the waiter has waited long enough."""
+        self._timer: asyncio.TimerHandle | None = None
 
     def put(self, delta: Delta) -> None:
         """Takes what came from the host."""
@@ -78,18 +85,30 @@ class Stream:
         """Waits until there is something to read; False where there was not in time."""
         if self._deltas or self._error is not None:
             return True
-        loop = asyncio.get_running_loop()
-        self._waiter = waiter = loop.create_future()
-        timer = loop.call_later(max(timeout_s, 0.0), self._wake)
+        self._waiter = waiter = self._loop.create_future()
+        self._until = self._loop.time() + timeout_s
+        if self._timer is None:
+            self._timer = self._loop.call_at(self._until, self._look)
         try:
             await waiter
         finally:
-            timer.cancel()
             self._waiter = None
         return bool(self._deltas) or self._error is not None
 
+    def _look(self) -> None:
+        """Ends a wait that is over. One timer serves many waits: most end long before it."""
+        self._timer = None
+        if self._waiter is None:
+            return
+        if self._loop.time() >= self._until:
+            self._wake()
+        else:
+            self._timer = self._loop.call_at(self._until, self._look)
+
     def close(self) -> None:
         """Nobody reads it any more."""
+        if self._timer is not None:
+            self._timer.cancel()
         self._close(self)
 
 

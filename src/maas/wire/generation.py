@@ -50,10 +50,10 @@ class Generation:
                     self._ready.append((number, delta))
                     self._wake()
         except MaasError as error:
-            self._fail(error)
+            self.fail(error)
         except Exception:
             log.exception("a generation failed", extra={"request_id": self._request_id})
-            self._fail(internal(self._request_id))
+            self.fail(internal(self._request_id))
         finally:
             self._open -= 1
             self._wake()
@@ -62,13 +62,14 @@ class Generation:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def _fail(self, error: MaasError) -> None:
-        """One call has failed, and so has the answer."""
+    def fail(self, error: MaasError) -> None:
+        """One call has failed, or nobody reads any more, and so the whole answer ends."""
         if self._error is None:
             self._error = error
         for pump in self._pumps:
             if pump is not asyncio.current_task():
                 pump.cancel()
+        self._wake()
 
     async def next(self) -> Ready:
         """Waits for what comes next.

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from maas.core.errors import ErrorKind, MaasError
@@ -109,41 +109,69 @@ class Streamed:
         self._over = True
         return self._events.fail(failure)
 
+    def abandon(self) -> None:
+        """The client has gone: `next` raises CANCELLED."""
+        self._generation.fail(MaasError(ErrorKind.CANCELLED, "the client went away"))
+
     async def close(self) -> None:
         """Closes the calls it comes from, where they have not ended."""
         await self._generation.close()
 
 
 class _Sender:
-    """Sends pieces, each within a time."""
+    """Sends pieces that others follow; each leaves once the one before it has been taken.
 
-    __slots__ = ("_patience_s", "_send", "_waiter")
+    So a piece on its way and the next one in the making are waited for together.
 
-    def __init__(self, send: Send, patience_s: float):
+    Args:
+        send: ASGI's.
+        patience_s: how long a client may take for a piece.
+        gone: called where a piece finds that the client has gone.
+    """
+
+    __slots__ = ("_gone", "_patience_s", "_send", "_sending", "_waiter")
+
+    def __init__(self, send: Send, patience_s: float, gone: Callable[[], None]):
         self._send = send
         self._patience_s = patience_s
+        self._gone = gone
+        self._sending: asyncio.Future[None] | None = None
         self._waiter: asyncio.Future[None] | None = None
 
     async def send(self, piece: bytes) -> bool:
-        """Sends a piece that others follow; False where the client does not take it in time.
+        """Sends a piece; False where the client does not take the one before it in time.
 
         Raises:
             OSError: the client has gone.
         """
+        if self._sending is not None and not await self.taken():
+            return False
         sending = self._send({"type": "http.response.body", "body": piece, "more_body": True})
-        if not isinstance(sending, asyncio.Future):
-            # uvicorn's front: a coroutine, which may be cancelled.
-            try:
-                await asyncio.wait_for(sending, self._patience_s)
-            except TimeoutError:
-                return False
+        if isinstance(sending, asyncio.Future):
+            # Envoy's: it is set in the end, whatever became of it here, so it is never cancelled.
+            self._sending = sending
+            sending.add_done_callback(self._sent)
             return True
-        # Envoy's: a future that it sets in the end, whatever became of it here, so it must not be
-        # cancelled; waiting beside it is cheaper than a shield and a timeout around it.
+        # uvicorn's front: a coroutine, which may be cancelled.
+        try:
+            await asyncio.wait_for(sending, self._patience_s)
+        except TimeoutError:
+            return False
+        return True
+
+    async def taken(self) -> bool:
+        """Waits until the last piece has been taken; False where it is not in time.
+
+        Raises:
+            OSError: the client has gone.
+        """
+        sending = self._sending
+        if sending is None:
+            return True
         if not sending.done():
+            # Waiting beside it is cheaper than a shield and a timeout around it.
             loop = asyncio.get_running_loop()
             self._waiter = loop.create_future()
-            sending.add_done_callback(self._sent)
             timer = loop.call_later(self._patience_s, self._wake)
             try:
                 await self._waiter
@@ -151,6 +179,7 @@ class _Sender:
                 timer.cancel()
             if not sending.done():
                 return False
+        self._sending = None
         sending.result()
         return True
 
@@ -158,6 +187,7 @@ class _Sender:
         error = sending.exception()  # read, also where nobody waits for it any more
         if isinstance(error, OSError):
             let_go(error)
+            self._gone()
         self._wake()
 
     def _wake(self) -> None:
@@ -174,13 +204,14 @@ async def send_streamed(send: Send, answer: Streamed, request_id: str) -> None:
         (b"maas-model", model_header(answer.servable)),
         *answer.headers,
     ]
-    sender = _Sender(send, answer.patience_s)
+    sender = _Sender(send, answer.patience_s, answer.abandon)
     try:
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        while piece := await answer.next():
-            if not await sender.send(piece):
-                log.info("a client stopped reading", extra={"request_id": request_id})
-                break
+        taken = True
+        while taken and (piece := await answer.next()):
+            taken = await sender.send(piece)
+        if not (taken and await sender.taken()):
+            log.info("a client stopped reading", extra={"request_id": request_id})
     except MaasError:
         return
     except OSError as error:

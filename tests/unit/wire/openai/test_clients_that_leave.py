@@ -46,10 +46,14 @@ async def test_a_task_that_is_cancelled_closes_its_call(talker):
 
 
 async def test_a_client_that_stops_reading_loses_its_place(hasty):
+    go, never = asyncio.Event(), asyncio.Event()
+    hasty.author.before = {2: go, 3: never}
     reply = hasty.begin(PATH, ASK)
     reply.stalled = asyncio.Event()
-    hasty.author.before[3] = asyncio.Event()
     await reply.until(lambda: hasty.author.running == 1)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    go.set()  # what comes now waits behind what is not taken
     await reply.until(lambda: hasty.author.running == 0)
     reply.stalled.set()
     await reply.task
