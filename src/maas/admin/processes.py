@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 
 from maas.admin.deployments import Deployments
 from maas.core.errors import ErrorKind, MaasError, invalid
+from maas.core.identity import check_name
 from maas.core.records import ProcessRecord
 from maas.registry import Registry
-from maas.registry.names import model_name
 from maas.telemetry.logfiles import LogLine
 
 MAX_LINES = 10_000
@@ -43,7 +43,7 @@ async def read_logs(
         try:
             name = (await asyncio.to_thread(registry.model, name)).name
         except MaasError as error:
-            name = model_name(name)
+            name = check_name(name)
             if error.kind is not ErrorKind.NOT_FOUND or not deployments.logs(name, 1):
                 raise
     return _lines(deployments, name, lines, follow)

@@ -16,7 +16,6 @@ from maas.core.errors import ErrorKind, MaasError, invalid
 from maas.core.identity import check_publish_name
 from maas.core.records import Operation, PublishOptions
 from maas.registry import Registry, check_options, clear_disk_errors
-from maas.registry.names import model_name
 
 UPLOAD = "upload"
 """The folder, within the staged one, that the upload is received in."""
@@ -67,7 +66,7 @@ async def start_publish(
             ALREADY_EXISTS for an Idempotency-Key used otherwise, RESOURCE_EXHAUSTED for a full
             disk or too many jobs, CANCELLED if the client goes away.
     """
-    name = check_publish_name(model_name(request.name))
+    name = check_publish_name(request.name)
     request = msgspec.structs.replace(request, name=name)
     check_options(request.options)
     if request.options.trust:

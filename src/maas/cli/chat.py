@@ -290,9 +290,12 @@ def _standard_input() -> str:
     """The question in a pipe.
 
     Raises:
-        MaasError: INVALID_ARGUMENT where there is none.
+        MaasError: INVALID_ARGUMENT where there is none, or it is not UTF-8.
     """
-    question = sys.stdin.buffer.read().decode("utf-8", "replace").strip()
+    try:
+        question = sys.stdin.buffer.read().decode("utf-8").strip()
+    except UnicodeDecodeError as error:
+        raise invalid(f"standard input is not UTF-8 at byte {error.start}") from None
     if not question:
         raise invalid("standard input is empty; give a question, as in: maas chat NAME 'Hello'")
     return question

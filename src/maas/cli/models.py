@@ -42,6 +42,7 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     url: options.Url = None,
     key: options.Key = None,
+    json: options.Json = False,
 ) -> None:
     """Delete one version, or a model with all its versions."""
     target = options.parse_target(ref)
@@ -49,8 +50,20 @@ def delete(
     if not yes and sys.stdin.isatty():
         typer.confirm(f"Delete {what or f'{target.name} with all its versions'}?", abort=True)
     with options.connect(url, key) as client:
+        before = client.model(target.name) if target.version is not None else None
         client.delete(target.name, target.version)
+    if json:
+        print_json({"name": target.name, "version": target.version})
+        return
     say(f"deleted {what or target.name}")
+    if before is None or before.default_version != target.version:
+        return
+    left = [one.version for one in before.versions if one.version != target.version]
+    if left and before.previous_version is None:
+        note(
+            f"nothing answers calls of {target.name} that name no version now; choose one: "
+            f"maas deploy {target.name} --traffic {max(left)}=100"
+        )
 
 
 def alias(

@@ -80,16 +80,23 @@ def publish(
     done: list[Operation] = []
     with options.connect(url, key) as client:
         for path, model in named:
-            with JobProgress(f"publishing {model}") as progress:
-                operation = client.publish_job(
-                    path,
-                    model,
-                    about,
-                    sample=sample,
-                    card=card,
-                    code=code or (),
-                    progress=progress,
+            try:
+                with JobProgress(f"publishing {model}") as progress:
+                    operation = client.publish_job(
+                        path,
+                        model,
+                        about,
+                        sample=sample,
+                        card=card,
+                        code=code or (),
+                        progress=progress,
+                    )
+            except KeyboardInterrupt:
+                note(
+                    f"what had been uploaded the server still publishes: maas show {model} says "
+                    f"what became of it, maas rollback {model} goes back"
                 )
+                raise
             published(operation)
             done.append(operation)
             if not json:

@@ -79,7 +79,6 @@ def _check_config(path: Path) -> None:
 
 def _check_name(imports: ImportSettings) -> None:
     from maas.core.identity import check_publish_name
-    from maas.registry.names import model_name
 
     if imports.model_name:
-        check_publish_name(model_name(imports.model_name))
+        check_publish_name(imports.model_name)

@@ -70,12 +70,14 @@ class ModelRef(Struct, frozen=True):
 
 
 def check_name(name: str, what: str = "model name") -> str:
-    """Returns the name if it may be one.
+    """Returns the name, in Unicode NFC, if it may be one: as it is stored and compared.
 
     Raises:
         MaasError: INVALID_ARGUMENT: 1 to 128 letters, digits, `.`, `_`, `-`, beginning with a
             letter or digit, in any script.
     """
+    if not name.isascii():
+        name = unicodedata.normalize("NFC", name)
     if not _NAME.fullmatch(name) and not _is_name(name):
         article = "an" if what[0] in "aeiou" else "a"
         raise invalid(
@@ -103,7 +105,7 @@ def check_publish_name(name: str) -> str:
     Raises:
         MaasError: INVALID_ARGUMENT.
     """
-    check_name(name)
+    name = check_name(name)
     if name in RESERVED_NAMES:
         raise invalid(f"{name!r} is a route of this server; choose another model name")
     return name

@@ -140,7 +140,7 @@ def remove_zipmaps(model: Any) -> dict[str, tuple[str, ...]]:
 
 
 def specs_of(values: Any, role: str, skip: frozenset[str] = frozenset()) -> list[TensorSpec]:
-    """Specs of graph inputs or outputs; a shape that is not declared is `(…)` of rank 0 there.
+    """Specs of graph inputs or outputs; an output's that is not declared is ().
 
     Args:
         values: ValueInfoProtos.
@@ -148,7 +148,8 @@ def specs_of(values: Any, role: str, skip: frozenset[str] = frozenset()) -> list
         skip: names of initialisers, which are no inputs.
 
     Raises:
-        MaasError: INVALID_ARGUMENT for anything but tensors of types that the protocols carry.
+        MaasError: INVALID_ARGUMENT for anything but tensors of types that the protocols carry, and
+            for an input without a shape.
     """
     specs: list[TensorSpec] = []
     for value in values:
@@ -167,6 +168,11 @@ def specs_of(values: Any, role: str, skip: frozenset[str] = frozenset()) -> list
             raise invalid(
                 f"{role} {value.name[:60]!r} has an element type that no protocol here carries; "
                 "cast it to float32 in the graph"
+            )
+        if role == "input" and not tensor.HasField("shape"):
+            raise invalid(
+                f"{role} {value.name[:60]!r} does not say how many dimensions it has; export the "
+                "model with a shape for it, in which any size may stay open"
             )
         shape = tuple(
             d.dim_value if d.WhichOneof("value") == "dim_value" and d.dim_value > 0 else None

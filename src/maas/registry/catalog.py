@@ -12,7 +12,7 @@ from typing import Self
 from sqlalchemy import select
 
 from maas.core.errors import MaasError, invalid
-from maas.core.identity import check_publish_name
+from maas.core.identity import check_name, check_publish_name
 from maas.core.ports import Artifact
 from maas.core.records import KeyRecord, ModelRecord, Page, Role, VersionPatch, VersionRecord
 from maas.registry import changes, keys, promotions, views
@@ -22,7 +22,6 @@ from maas.registry.database import Database
 from maas.registry.disk import clear_disk_errors, make_private
 from maas.registry.drafts import VersionDraft, check_draft, check_options, check_patch
 from maas.registry.migrate import migrate
-from maas.registry.names import model_name
 from maas.registry.tables import VersionRow
 
 MAX_PAGE = 1000
@@ -102,7 +101,7 @@ class Registry:
 
     def find(self, name: str, fingerprint: str) -> VersionRecord | None:
         """The newest version that was published with this fingerprint, or None."""
-        name = model_name(name)
+        name = check_name(name)
         with self._database.read() as session:
             row = session.scalars(
                 select(VersionRow)
@@ -121,7 +120,7 @@ class Registry:
             MaasError: ALREADY_EXISTS where the number means other content, or did before it was
                 deleted.
         """
-        name = model_name(name)
+        name = check_name(name)
         with self._database.read() as session:
             row = changes.numbered(session, name, n, digest)
             if row is None:
@@ -134,7 +133,7 @@ class Registry:
         Raises:
             MaasError: ALREADY_EXISTS, naming the model that has the name.
         """
-        name = model_name(name)
+        name = check_name(name)
         with self._database.read() as session:
             served_names.check_served(session, name, served)
 
@@ -150,7 +149,7 @@ class Registry:
                 that means other content, and for names that another model has.
         """
         try:
-            name = check_publish_name(model_name(draft.name))
+            name = check_publish_name(draft.name)
             check_options(draft.options)
             check_draft(draft)
             address = self._artifacts.seal(staged, draft.entry)
@@ -176,7 +175,7 @@ class Registry:
         Raises:
             MaasError: NOT_FOUND.
         """
-        name = model_name(name)
+        name = check_name(name)
         with self._database.read() as session:
             return views.model_record(session, name)
 
@@ -192,7 +191,7 @@ class Registry:
         """
         if not 1 <= limit <= MAX_PAGE:
             raise invalid(f"limit is {limit}; expected 1 to {MAX_PAGE}")
-        after = "" if cursor is None else model_name(cursor)
+        after = "" if cursor is None else check_name(cursor)
         with self._database.read() as session:
             names = views.model_names(session, limit + 1, after)
             page = names[:limit]
@@ -212,7 +211,7 @@ class Registry:
         Raises:
             MaasError: NOT_FOUND.
         """
-        name = model_name(name)
+        name = check_name(name)
         with self._database.read() as session:
             row = views.find_version(session, name, n)
             return views.version_record(row, views.aliases_of(session, name, n))
@@ -223,7 +222,7 @@ class Registry:
         Raises:
             MaasError: NOT_FOUND.
         """
-        name = model_name(name)
+        name = check_name(name)
         with self._database.read() as session:
             row = views.find_version(session, name, n)
             return Artifact(
@@ -242,7 +241,7 @@ class Registry:
         Raises:
             MaasError: NOT_FOUND.
         """
-        name = model_name(name)
+        name = check_name(name)
         with self._database.write() as session:
             views.find_version(session, name, n)
             promotions.promote(session, name, n, self._now())
@@ -254,7 +253,7 @@ class Registry:
         Raises:
             MaasError: NOT_FOUND; FAILED_PRECONDITION where there is nothing to go back to.
         """
-        name = model_name(name)
+        name = check_name(name)
         with self._database.write() as session:
             views.find_model(session, name)
             promotions.rollback(session, name, self._now())
@@ -268,7 +267,7 @@ class Registry:
         Raises:
             MaasError: NOT_FOUND.
         """
-        name = model_name(name)
+        name = check_name(name)
         with self._database.write() as session:
             changes.unload(session, name, self._now())
             return views.model_record(session, name)
@@ -279,7 +278,7 @@ class Registry:
         Raises:
             MaasError: NOT_FOUND.
         """
-        name = model_name(name)
+        name = check_name(name)
         with self._database.write() as session:
             views.find_model(session, name)
             promotions.load(session, name)
@@ -291,7 +290,7 @@ class Registry:
         Raises:
             MaasError: NOT_FOUND; INVALID_ARGUMENT where it cannot be an alias.
         """
-        name = model_name(name)
+        name = check_name(name)
         with self._database.write() as session:
             changes.set_alias(session, name, alias, n)
             return views.model_record(session, name)
@@ -302,7 +301,7 @@ class Registry:
         Raises:
             MaasError: NOT_FOUND.
         """
-        name = model_name(name)
+        name = check_name(name)
         with self._database.write() as session:
             changes.delete_alias(session, name, alias)
             return views.model_record(session, name)
@@ -313,7 +312,7 @@ class Registry:
         Raises:
             MaasError: NOT_FOUND; INVALID_ARGUMENT, as `check_options`.
         """
-        name = model_name(name)
+        name = check_name(name)
         check_patch(patch)
         with self._database.write() as session:
             row = changes.patch_version(session, name, n, patch)
@@ -327,7 +326,7 @@ class Registry:
         Raises:
             MaasError: NOT_FOUND; FAILED_PRECONDITION where it has aliases.
         """
-        name = model_name(name)
+        name = check_name(name)
         with self._database.write() as session:
             changes.delete_version(session, name, n)
 
@@ -337,7 +336,7 @@ class Registry:
         Raises:
             MaasError: NOT_FOUND.
         """
-        name = model_name(name)
+        name = check_name(name)
         with self._database.write() as session:
             changes.delete_model(session, name, self._now())
 

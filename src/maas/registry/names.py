@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 
 from maas.core.errors import invalid
@@ -12,22 +11,13 @@ LISTED = 10
 """How many names an error lists before it only counts the rest."""
 
 
-def model_name(text: str) -> str:
-    """Returns a model's name in the form it is stored: Unicode NFC, then compared exactly.
-
-    Raises:
-        MaasError: INVALID_ARGUMENT where it cannot be one.
-    """
-    return check_name(unicodedata.normalize("NFC", text))
-
-
 def alias_name(text: str) -> str:
     """Returns an alias in the form it is stored.
 
     Raises:
         MaasError: INVALID_ARGUMENT where it cannot be one; digits alone would read as a version.
     """
-    name = check_name(unicodedata.normalize("NFC", text), "alias")
+    name = check_name(text, "alias")
     if name.isdigit():
         raise invalid(
             f"{name[:40]!r} is not an alias: digits alone are a version number; use a name such "

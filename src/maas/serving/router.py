@@ -24,6 +24,7 @@ from maas.core.messages import (
 from maas.core.states import ServableState
 from maas.serving.answering import answer
 from maas.serving.messages import FromProcess, Lost, Overdue, Want
+from maas.serving.missing import listing, no_model, nothing_serves
 from maas.serving.plan import EMPTY, HostPlan, ModelPlan, Plan
 from maas.serving.replica import HasGone, HostReplica
 from maas.serving.segments import Budget
@@ -32,7 +33,6 @@ from maas.settings import GenerationSettings, ServingSettings
 
 RECONNECT_S = 0.02
 FINISH_TICKS = 25
-LISTED = 8
 
 
 class Router:
@@ -207,7 +207,8 @@ class Router:
         """Says which version a reference means now.
 
         Raises:
-            MaasError: NOT_FOUND naming what there is, UNAVAILABLE where nothing serves yet.
+            MaasError: NOT_FOUND naming what there is, UNAVAILABLE where nothing serves yet, or no
+            plan has come yet.
         """
         view = self._views.get(ref)
         if view is None:
@@ -222,17 +223,17 @@ class Router:
             if number is None:
                 raise not_found(
                     f"model {ref.name!r} has no alias {ref.alias!r}"
-                    + _listing(" that serves; its aliases are ", sorted(model.aliases))
+                    + listing(" that serves; its aliases are ", sorted(model.aliases))
                 )
         elif number is None:
             number = model.default
             if number is None:
-                raise _nothing_serves(ref.name, model)
+                raise nothing_serves(ref.name, model)
         version = model.versions.get(number)
         if version is None:
             raise not_found(
                 f"model {ref.name!r} has no version {number}"
-                + _listing("; its versions are ", [str(n) for n in sorted(model.versions)])
+                + listing("; its versions are ", [str(n) for n in sorted(model.versions)])
             )
         return ModelView(
             ServableId(ref.name, number),
@@ -245,17 +246,14 @@ class Router:
     def _model(self, name: str) -> ModelPlan:
         model = self._plan.models.get(name)
         if model is None:
-            raise not_found(
-                f"there is no model {name[:128]!r}"
-                + _listing("; published are ", sorted(self._plan.models), " (none yet)")
-            )
+            raise no_model(name, self._plan)
         return model
 
     def statuses(self, name: str) -> tuple[VersionStatus, ...]:
         """How each version of a model stands, newest first.
 
         Raises:
-            MaasError: NOT_FOUND.
+            MaasError: NOT_FOUND, UNAVAILABLE where no plan has come yet.
         """
         model = self._model(name)
         return tuple(
@@ -372,23 +370,3 @@ class Router:
 
 
 _CALLABLE = frozenset((ServableState.AVAILABLE, ServableState.UNLOADING))
-
-
-def _nothing_serves(name: str, model: ModelPlan) -> MaasError:
-    newest = max(model.versions, default=None)
-    if newest is None:
-        return not_found(f"model {name!r} has no versions")
-    version = model.versions[newest]
-    if version.state in (ServableState.START, ServableState.LOADING):
-        return MaasError(
-            ErrorKind.UNAVAILABLE, f"{name}:{newest} is still loading", retry_after_s=1.0
-        )
-    why = f": {version.reason}" if version.reason else "; promote one, or name a version"
-    return MaasError(ErrorKind.UNAVAILABLE, f"no version of {name!r} serves by default{why}")
-
-
-def _listing(before: str, names: list[str], none: str = "") -> str:
-    if not names:
-        return none
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return before + ", ".join(names[:LISTED]) + more

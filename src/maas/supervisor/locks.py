@@ -18,10 +18,16 @@ def lock_home(home: Path) -> int:
     """Takes the exclusive lock on a data folder, for as long as this process lives.
 
     Raises:
-        TakenError: another server has it.
+        TakenError: another server has it, or it cannot be made or written.
     """
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise TakenError(
+            f"the data folder {home} cannot be made or written ({error.strerror or error}); "
+            "choose another with --home"
+        ) from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

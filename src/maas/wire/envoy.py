@@ -32,6 +32,12 @@ UTF8_PATH = (
 before it asks anybody, and one that is not UTF-8 ends its event loop, and Envoy with it."""
 NOT_UTF8 = "the path is not percent-encoded UTF-8"
 MAX_HEADERS_KB = 32
+MAX_HEADERS = 100
+LOCAL_REPLIES = {
+    431: f"the request has more than {MAX_HEADERS_KB} KiB of headers, path included, or more than "
+    f"{MAX_HEADERS} of them",
+}
+"""What Envoy itself says where it answers before anybody else is asked."""
 MAX_CONNECTIONS = 16_384
 HEADERS_S = 10
 IDLE_S = 600
@@ -189,15 +195,22 @@ def _connection_manager() -> dict[str, Any]:
         "max_request_headers_kb": MAX_HEADERS_KB,
         "common_http_protocol_options": {
             "idle_timeout": f"{IDLE_S}s",
-            "max_headers_count": 100,
+            "max_headers_count": MAX_HEADERS,
         },
         "http_protocol_options": {"accept_http_10": True, "default_host_for_http_10": "localhost"},
         "http2_protocol_options": {"max_concurrent_streams": 1024},
         "local_reply_config": {
+            "mappers": [
+                {
+                    "filter": _of_status(status),
+                    "body": {"inline_string": sentence},
+                }
+                for status, sentence in LOCAL_REPLIES.items()
+            ],
             "body_format": {
                 "json_format": {"error": "%LOCAL_REPLY_BODY%"},
                 "content_type": "application/json",
-            }
+            },
         },
         "http_filters": [_pyvoy_filter(), _router_filter()],
         "route_config": {
@@ -221,6 +234,18 @@ def _connection_manager() -> dict[str, Any]:
                 }
             ]
         },
+    }
+
+
+def _of_status(status: int) -> dict[str, Any]:
+    """An access-log filter, as mappers of local replies take them, for one status."""
+    return {
+        "status_code_filter": {
+            "comparison": {
+                "op": "EQ",
+                "value": {"default_value": status, "runtime_key": f"maas.local_reply_{status}"},
+            }
+        }
     }
 
 

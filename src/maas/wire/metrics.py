@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from litestar import MediaType, Request, Response, get
+from litestar import HttpMethod, MediaType, Request, Response, route
 from litestar.handlers import HTTPRouteHandler
 
 Headers = list[tuple[bytes, bytes]]
@@ -20,7 +20,13 @@ def metrics_route(
         allowed: raises where a request with those headers may not read it.
     """
 
-    @get("/metrics", media_type=MediaType.TEXT, sync_to_thread=False, include_in_schema=False)
+    @route(
+        "/metrics",
+        http_method=[HttpMethod.GET, HttpMethod.HEAD],
+        media_type=MediaType.TEXT,
+        sync_to_thread=False,
+        include_in_schema=False,
+    )
     def metrics(request: Request) -> Response[bytes]:  # type: ignore[type-arg]
         allowed(list(request.scope["headers"]))
         return Response(render(), media_type="text/plain; version=0.0.4")

@@ -53,6 +53,17 @@ def test_delete(stub: Stub, maas: Any) -> None:
     ]
 
 
+def test_delete_says_where_nothing_takes_unversioned_calls_any_more(stub: Stub, maas: Any) -> None:
+    stub.on("GET /api/models/iris", 200, make_model("iris"))
+    stub.on("DELETE /api/models/iris/versions/1", 204, b"")
+    result = maas("delete", "iris:2", "-y")
+    assert "maas deploy iris --traffic 1=100" in result.err
+    assert maas("delete", "iris:1", "-y").err == ""
+    assert json.loads(maas("delete", "iris:2", "--json").out) == {"name": "iris", "version": 2}
+    stub.on("GET /api/models/iris", 200, make_model("iris", previous_version=1))
+    assert maas("delete", "iris:2", "-y").err == ""
+
+
 def test_alias(stub: Stub, maas: Any) -> None:
     assert maas("alias", "iris", "prod", "2").out == "iris@prod is version 2\n"
     assert stub.last("PUT").body == b'{"version":2}'

@@ -36,6 +36,11 @@ def test_a_name_may_be_in_a_script_whose_vowels_are_marks(name: str) -> None:
     assert check_name(name) == name
 
 
+def test_names_are_compared_in_nfc() -> None:
+    assert check_name("e\u0301") == check_publish_name("e\u0301") == "\u00e9"
+    assert parse_ref("e\u0301@e\u0301") == ModelRef("\u00e9", alias="\u00e9")
+
+
 @pytest.mark.parametrize("name", ATTACKS)
 def test_what_is_no_name_is_refused(name: str) -> None:
     for check in (check_name, check_publish_name, parse_ref):

@@ -140,6 +140,15 @@ def test_types_that_no_protocol_carries(examined, onnx_model, kind):
     assert "element type that no protocol here carries" in refused(examined, model)
 
 
+def test_an_input_without_a_shape_is_no_scalar(examined, onnx_model):
+    model = onnx_model(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        [onnx_model.tensor("x", None)],
+        [onnx_model.tensor("y", None)],
+    )
+    assert "'x' does not say how many dimensions it has" in refused(examined, model)
+
+
 def test_sequences_are_refused(examined, onnx_model):
     output = helper.make_tensor_sequence_value_info("y", TensorProto.FLOAT, None)
     model = onnx_model([helper.make_node("SequenceConstruct", ["x"], ["y"])], outputs=[output])

@@ -146,6 +146,11 @@ async def test_a_reference_means_a_version(
 
 
 async def test_what_is_not_there_is_said_with_what_is(house: House) -> None:
+    starting = refused(house.router, "m")
+    assert starting.kind is ErrorKind.UNAVAILABLE
+    assert starting.retry_after_s == 1.0
+    assert "starting" in starting.message
+    await house.router.follow(Plan(SCHEMA, "e", 0, {}, {}))
     assert refused(house.router, "m").message == "there is no model 'm' (none yet)"
     await house.follow(m=model(VERSIONS, 2, prod=3, beta=2), 词=model({1: version()}, 1))
     errors = {ref: refused(house.router, ref) for ref in ("x", "m:9", "m@x", "词@x")}
@@ -167,7 +172,7 @@ async def test_long_listings_are_cut(house: House) -> None:
         ({1: version(LOADING)}, ErrorKind.UNAVAILABLE, "m:1 is still loading"),
         ({1: version(START)}, ErrorKind.UNAVAILABLE, "m:1 is still loading"),
         ({1: version(END, reason="it is torn")}, ErrorKind.UNAVAILABLE, "it is torn"),
-        ({1: version(END)}, ErrorKind.UNAVAILABLE, "promote one, or name a version"),
+        ({1: version(END)}, ErrorKind.UNAVAILABLE, "or promote one"),
         ({}, ErrorKind.NOT_FOUND, "has no versions"),
     ],
 )

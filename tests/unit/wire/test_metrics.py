@@ -23,6 +23,8 @@ def test_metrics_are_prometheus_text_for_whoever_may_read_them() -> None:
     with TestClient(Litestar([route], exception_handlers=refuse)) as client:
         assert client.get("/metrics").status_code == 401
         got = client.get("/metrics", headers={"authorization": "Bearer k"})
+        head = client.head("/metrics", headers={"authorization": "Bearer k"})
+    assert (head.status_code, head.content) == (200, b"")
     assert got.status_code == 200
     assert got.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     found = {family.name: family for family in text_string_to_metric_families(got.text)}

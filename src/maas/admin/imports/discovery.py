@@ -22,11 +22,10 @@ from maas.admin.imports.modelsconfig import (
 from maas.admin.imports.sources import Scan, Source
 from maas.admin.uploads import Received
 from maas.core.errors import MaasError, invalid
-from maas.core.identity import check_publish_name
+from maas.core.identity import check_name, check_publish_name
 from maas.publish.detect_folder import DEFAULT_FILES
 from maas.publish.uploads import is_the_model
 from maas.registry.drafts import MAX_NUMBER
-from maas.registry.names import model_name
 from maas.settings import ImportSettings
 
 TRITON_CONFIG = "config.pbtxt"
@@ -47,7 +46,7 @@ def scanner(settings: ImportSettings) -> Callable[[], Scan]:
         return lambda: scan_repository(Path(settings.repository))
     if settings.config_file:
         return ConfigFile(Path(settings.config_file))
-    source = Source(model_name(settings.model_name), settings.base_path)
+    source = Source(check_name(settings.model_name), settings.base_path)
     return lambda: Scan((source,))
 
 
@@ -67,7 +66,7 @@ def scan_repository(folder: Path) -> Scan:
                 raise invalid("it is a link; put the model's folder itself there")
             if not entry.is_dir(follow_symlinks=False):
                 continue
-            name = check_publish_name(model_name(entry.name))
+            name = check_publish_name(entry.name)
             if name in sources:
                 raise invalid(f"{sources[name].inside!r} has the same name already")
         except MaasError as error:

@@ -15,7 +15,7 @@ from maas import protos
 from maas.admin.imports.sources import All, Latest, Policy, Source, Specific
 from maas.core.errors import MaasError, invalid
 from maas.core.identity import check_publish_name
-from maas.registry.names import alias_name, model_name
+from maas.registry.names import alias_name
 
 MAX_CONFIG_BYTES = 1 << 20
 MAX_MODELS = 10_000
@@ -65,7 +65,7 @@ def triton_policy(text: bytes) -> Policy:
 
 def _source(model: Any, beside: Path) -> Source:
     try:
-        name = check_publish_name(model_name(model.name))
+        name = check_publish_name(model.name)
         if not model.base_path:
             raise invalid("it has no base_path")
         if _URI.match(model.base_path):

@@ -149,8 +149,17 @@ def fit_chat(body: ChatBody, view: ModelView) -> FittedChat:
     check_tokens(body.sampling, view)
     tools = body.tools or ToolUse(b"")
     sampling = body.sampling
+    left_out: list[str] = []
+    about = view.generative
+    assert about is not None
+    if tools.grammar is not None and Feature.TOOLS in about.lacks and about.drop_params:
+        # A model that is not told of tools cannot be made to call one.
+        tools = ToolUse(tools.prompt)
+        left_out.append("tool_choice")
     if tools.grammar is not None:
         # What a demanded call holds is no text: cut short it could not be read.
+        left_out += ["stop"] if sampling.stop else []
+        left_out += ["stop_token_ids"] if sampling.stop_tokens else []
         sampling = replace(sampling, stop=(), stop_tokens=())
     request, dropped = fit(
         GenerateRequest(
@@ -162,10 +171,10 @@ def fit_chat(body: ChatBody, view: ModelView) -> FittedChat:
         view,
         NAMES if tools.grammar is None else {**NAMES, Feature.JSON_SCHEMA: "tool_choice"},
     )
+    dropped = tuple(sorted({*dropped, *left_out}))
     if tools.parser is not None and request.grammar is not None:
         return FittedChat(request, tools.parser, dropped)
-    assert view.generative is not None
-    way = view.generative.tool_format
+    way = about.tool_format
     if not tools.prompt or "tools" in dropped or way not in FORMATS:
         return FittedChat(request, None, dropped)
     # Calls begin with a control token in some formats: the text is to show it.

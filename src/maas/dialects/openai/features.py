@@ -37,7 +37,8 @@ def fit(
         if feature is Feature.CHAT:
             raise ParameterError(
                 names[feature],
-                f"{view.servable} has no chat template; call /v1/completions with a prompt",
+                f"{view.servable} has no chat template that can be used; call /v1/completions "
+                "with a prompt",
             )
         if not about.drop_params:
             raise ParameterError(names[feature], _refusal(feature, names[feature], view))

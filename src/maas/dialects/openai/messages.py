@@ -143,16 +143,20 @@ def _read_calls(fields: Fields) -> list[dict[str, Any]]:
     return found
 
 
-def _read_arguments(fields: Fields) -> dict[str, Any]:
+def _read_arguments(fields: Fields) -> dict[str, Any] | str:
+    """The arguments of a call that was made; a text that is no object stays as it is.
+
+    Models write such, and are told what is wrong with it in the message that follows.
+    """
     text = fields.get("arguments")
     if text is None or text == "":
         return {}
     if isinstance(text, dict):
         return text
-    try:
-        read = orjson.loads(text) if isinstance(text, str) else None
-    except orjson.JSONDecodeError:
-        read = None
-    if not isinstance(read, dict):
+    if not isinstance(text, str):
         raise fields.refused("arguments", "a string that holds a JSON object")
-    return read
+    try:
+        read = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
+    return read if isinstance(read, dict) else text

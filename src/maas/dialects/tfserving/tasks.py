@@ -45,7 +45,7 @@ def wanted_outputs(view: ModelView, signature: Signature, task: Task) -> tuple[s
         MaasError: INVALID_ARGUMENT where it does not do this, with the reason.
     """
     found = _class_outputs(signature) if task == "classify" else _value_output(signature)
-    if found:
+    if found and view.generative is None:
         return tuple(spec.name for spec in found)
     outputs = ", ".join(describe_spec(spec) for spec in signature.outputs)
     needed = (
@@ -53,7 +53,8 @@ def wanted_outputs(view: ModelView, signature: Signature, task: Task) -> tuple[s
         if task == "classify"
         else "one number for each row and nothing else"
     )
-    other = "regress" if task == "classify" and _value_output(signature) else "predict"
+    regresses = view.generative is None and bool(_value_output(signature))
+    other = "regress" if task == "classify" and regresses else "predict"
     raise invalid(
         f"signature {signature.name!r} of {view.servable} cannot {task}: its outputs are "
         f"{outputs}, and {task} needs {needed}; use {other}"

@@ -17,8 +17,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import msgspec
-
 from maas.core.errors import ErrorKind, MaasError, invalid
 from maas.core.generation import Feature, FinishReason, GenerateRequest, TokenLogprob
 from maas.core.ports import Artifact, Device, GenerationBounds, Generative, Resources
@@ -28,7 +26,7 @@ from maas.runtimes.language.engine import LanguageModel
 from maas.runtimes.language.llamacpp_call import SPARE_TOKENS, Arrival, Attempt, Call, body_of, run
 from maas.runtimes.language.llamacpp_layout import cell_bytes
 from maas.runtimes.language.llamacpp_server import open_server
-from maas.runtimes.language.llamacpp_stream import Candidate, Gaps, Message, read_message
+from maas.runtimes.language.llamacpp_stream import Candidate, Gaps, Message
 from maas.runtimes.language.prompts import Prompter
 from maas.runtimes.language.sampling_grammar import Grammars, refused
 from maas.runtimes.language.tokens import Vocabulary
@@ -275,38 +273,18 @@ class LlamaCppBackend:
         return None
 
     def _logprobs(
-        self, call: Call, tokens: list[int], last: Candidate, count: int
+        self, call: Call, tokens: Sequence[int], last: Candidate, count: int
     ) -> tuple[TokenLogprob, ...] | None:
+        """Those of the tokens of a message; of all but the last nobody has said how likely."""
         if call.request.sampling.logprobs is None:
             return None
         most = call.request.sampling.logprobs
-        sofar = call.prompt + call.written
         return tuple(
             self._logprob(token, last.logprob, last.top_logprobs[:most])
             if place == count - 1
-            else self._asked(sofar + tokens[:place], token, last.id, most)
+            else self._logprob(token, UNKNOWN, ())
             for place, token in enumerate(tokens)
         )
-
-    def _asked(self, before: list[int], token: int, sure: int, most: int) -> TokenLogprob:
-        """How likely a token was whose message never came.
-
-        Asks for one token after what was before, with all candidates. What is written must be a
-        token that has a message, such as the one that came after.
-        """
-        body = {
-            "prompt": before,
-            "n_predict": 1,
-            "n_probs": self._vocabulary.size,
-            "temperature": 0.0,
-            "logit_bias": [[sure, 1e6]],
-        }
-        got: list[str] = []
-        self._server.handle_completions(msgspec.json.encode(body).decode(), got.append)
-        told = read_message(got[0])
-        every = told.token.top_logprobs if told.token else []
-        said = next((each.logprob for each in every if each.id == token), UNKNOWN)
-        return self._logprob(token, said, every[:most])
 
     def _logprob(self, token: int, logprob: float | None, top: Iterable[Candidate]) -> TokenLogprob:
         bytes_of = self._vocabulary.bytes_of

@@ -132,7 +132,9 @@ def test_references_of_several_functions_do_not_meet():
         ({"tool_choice": "required"}, "tool_choice", "send tools"),
         ({"tools": [tool()], "tool_choice": "any"}, "tool_choice", "auto, required"),
         ({"tools": [tool()], "tool_choice": 1}, "tool_choice", "an object"),
-        ({"tools": [tool()], "tool_choice": {"type": "function"}}, "tool_choice", "names a"),
+        ({"tools": [tool()], "tool_choice": 5}, "tool_choice", "auto, required, or an object"),
+        ({"tools": [tool()], "tool_choice": {"type": "allowed_tools"}}, "tool_choice.type", "kind"),
+        ({"tools": [tool()], "tool_choice": {"type": "function"}}, "tool_choice.function", "name"),
         (
             {"tools": [tool()], "tool_choice": {"type": "function", "function": {"name": "no"}}},
             "tool_choice.function.name",

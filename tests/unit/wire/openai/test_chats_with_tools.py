@@ -162,3 +162,15 @@ async def test_what_a_demanded_call_holds_is_no_text_to_stop_at(talker):
     assert json.loads(call["function"]["arguments"]) == {"city": "Paris"}
     sampling = talker.author.asked[0].request.sampling
     assert (sampling.stop, sampling.stop_tokens) == ((), ())
+    assert got.headers["maas-dropped-params"] == "stop, stop_token_ids"
+
+
+async def test_a_model_whose_template_takes_no_tools_is_not_made_to_call_one(talker):
+    spec = replace(SPEC, tool_format="", lacks=(Feature.TOOLS,), drop_params=True, served_names=())
+    await talker.router.follow(plan_of(assistant=spec))
+    got = await talker.say(PATH, {**ASK, "tool_choice": "required", "stop": "你"})
+    assert got.headers["maas-dropped-params"] == "tool_choice, tools"
+    request = talker.author.asked[-1].request
+    assert (request.prompt.tools, request.grammar) == (b"", None)
+    assert request.sampling.stop == ("你",)
+    assert got.json["choices"][0]["message"]["content"]

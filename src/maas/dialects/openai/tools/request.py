@@ -156,10 +156,14 @@ def _read_choice(fields: Fields, names: Sequence[str]) -> tuple[str, str | None]
         if choice == "required" and not names:
             raise ParameterError("tool_choice", "tool_choice is required; send tools with it")
         return choice, None
-    outer = fields.fields("tool_choice")
-    inner = outer.fields("function") if outer is not None else None
-    if outer is None or inner is None or outer.get("type") != "function":
-        raise ParameterError("tool_choice", f"tool_choice is an object; expected {expected}")
+    outer = fields.fields("tool_choice") if isinstance(choice, dict) else None
+    if outer is None:
+        raise fields.refused("tool_choice", expected)
+    if outer.get("type") != "function":
+        raise outer.refused("type", "'function', the only kind of choice here")
+    inner = outer.fields("function")
+    if inner is None:
+        raise outer.refused("function", "an object with the name of a function")
     name = inner.get("name")
     if name not in names:
         raise inner.refused("name", "the name of one of tools")
