@@ -108,7 +108,7 @@ def _check_file(name: str, location: str, folder: Path) -> int:
     if not _LOCATION.fullmatch(location) or location.startswith("/"):
         raise _refuse(name, "names an absolute or malformed external data path")
     if any(part in ("", ".", "..") for part in parts):
-        raise _refuse(name, "names an external data path with '.', '..' or '//' in it")
+        raise _refuse(name, "names an external data path that leaves the folder")
     place = folder
     for index, part in enumerate(parts):
         place = place / part

@@ -12,10 +12,13 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
+
+import msgspec
 
 from maas.core.errors import ErrorKind, MaasError, invalid
 from maas.core.generation import Feature, FinishReason, GenerateRequest, TokenLogprob
@@ -26,7 +29,7 @@ from maas.runtimes.language.engine import LanguageModel
 from maas.runtimes.language.llamacpp_call import SPARE_TOKENS, Arrival, Attempt, Call, body_of, run
 from maas.runtimes.language.llamacpp_layout import cell_bytes
 from maas.runtimes.language.llamacpp_server import open_server
-from maas.runtimes.language.llamacpp_stream import Candidate, Gaps, Message
+from maas.runtimes.language.llamacpp_stream import Candidate, Gaps, Message, read_message
 from maas.runtimes.language.prompts import Prompter
 from maas.runtimes.language.sampling_grammar import Grammars, refused
 from maas.runtimes.language.tokens import Vocabulary
@@ -116,6 +119,8 @@ class LlamaCppBackend:
         self._attempts: set[Attempt] = set()
         """Those that the library has not let go of."""
         self._arrived: queue.SimpleQueue[Arrival] = queue.SimpleQueue()
+        self._told: dict[Attempt, deque[Message | Exception | None]] = {}
+        """What has come and not been looked at: whose turn is next is first."""
 
     def add(self, key: int, prompt: list[int], request: GenerateRequest, seed: int) -> None:
         """Takes one choice; see `Backend`."""
@@ -127,18 +132,38 @@ class LlamaCppBackend:
     def step(self) -> Sequence[Piece]:
         """What has been written since, after a hundredth of a second at the latest."""
         self._begin()
+        self._sort()
         pieces: list[Piece] = []
-        with contextlib.suppress(queue.Empty):
-            attempt, told = self._arrived.get(timeout=STEP_S)
-            while True:
-                if not isinstance(told, Message):
-                    self._attempts.discard(attempt)
-                if attempt.call.attempt is attempt and (piece := self._piece(attempt, told)):
-                    pieces.append(piece)
-                attempt, told = self._arrived.get_nowait()
+        until = time.monotonic() + STEP_S
+        # Some take long (see `_asked`): all choices have their turns, and calls that come or go
+        # wait for one of them, not for all that has been written.
+        while self._told:
+            attempt = next(iter(self._told))
+            told = self._told.pop(attempt)
+            if attempt.call.attempt is not attempt:
+                continue
+            piece = self._piece(attempt, told.popleft())
+            if piece:
+                pieces.append(piece)
+            if told:
+                self._told[attempt] = told
+            if time.monotonic() > until:
+                break
         while self._held() > self._cells and self._step_back():
             pass
         return pieces
+
+    def _sort(self) -> None:
+        """Sorts what has come by choice; waits for it where nothing is left from before."""
+        with contextlib.suppress(queue.Empty):
+            attempt, told = (
+                self._arrived.get_nowait() if self._told else self._arrived.get(timeout=STEP_S)
+            )
+            while True:
+                if not isinstance(told, Message):
+                    self._attempts.discard(attempt)
+                self._told.setdefault(attempt, deque()).append(told)
+                attempt, told = self._arrived.get_nowait()
 
     def cancel(self, key: int) -> None:
         """Frees a choice; the library stops at its next token, or part of the prompt."""
@@ -273,18 +298,38 @@ class LlamaCppBackend:
         return None
 
     def _logprobs(
-        self, call: Call, tokens: Sequence[int], last: Candidate, count: int
+        self, call: Call, tokens: list[int], last: Candidate, count: int
     ) -> tuple[TokenLogprob, ...] | None:
-        """Those of the tokens of a message; of all but the last nobody has said how likely."""
         if call.request.sampling.logprobs is None:
             return None
         most = call.request.sampling.logprobs
+        sofar = call.prompt + call.written
         return tuple(
             self._logprob(token, last.logprob, last.top_logprobs[:most])
             if place == count - 1
-            else self._logprob(token, UNKNOWN, ())
+            else self._asked(sofar + tokens[:place], token, last.id, most)
             for place, token in enumerate(tokens)
         )
+
+    def _asked(self, before: list[int], token: int, sure: int, most: int) -> TokenLogprob:
+        """How likely a token was whose message never came.
+
+        Asks for one token after what was before, with all candidates. What is written must be a
+        token that has a message, such as the one that came after.
+        """
+        body = {
+            "prompt": before,
+            "n_predict": 1,
+            "n_probs": self._vocabulary.size,
+            "temperature": 0.0,
+            "logit_bias": [[sure, 1e6]],
+        }
+        got: list[str] = []
+        self._server.handle_completions(msgspec.json.encode(body).decode(), got.append)
+        told = read_message(got[0])
+        every = told.token.top_logprobs if told.token else []
+        said = next((each.logprob for each in every if each.id == token), UNKNOWN)
+        return self._logprob(token, said, every[:most])
 
     def _logprob(self, token: int, logprob: float | None, top: Iterable[Candidate]) -> TokenLogprob:
         bytes_of = self._vocabulary.bytes_of
