@@ -41,6 +41,9 @@ FULL = "Context size has been exceeded"
 """The library's words where it ran ahead of us and the KV cache is full: it ends all that run."""
 PATIENCE = 20
 """How often in turn a choice may find it so before it gives up."""
+MOST_ASKED = 8
+"""Tokens of one message that are asked for again. A character has four bytes; more than that are of
+none, and nobody is to wait for them."""
 UNKNOWN = -9999.0
 """OpenAI's figure for a token whose likelihood cannot be said."""
 REFUSED = range(400, 500)
@@ -308,6 +311,8 @@ class LlamaCppBackend:
             self._logprob(token, last.logprob, last.top_logprobs[:most])
             if place == count - 1
             else self._asked(sofar + tokens[:place], token, last.id, most)
+            if place >= count - 1 - MOST_ASKED
+            else self._logprob(token, UNKNOWN, ())
             for place, token in enumerate(tokens)
         )
 

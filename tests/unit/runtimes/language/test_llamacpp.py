@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.language import tiny_artifact, tiny_gguf
@@ -35,7 +36,13 @@ from tests.unit.runtimes.language.twins import (
 from maas.core.errors import ErrorKind, MaasError
 from maas.core.generation import Delta, Feature, GenerateRequest, Grammar, Sampling, TokenPrompt
 from maas.core.ports import Artifact, Device, GenerationBounds
-from maas.runtimes.language.llamacpp import UNKNOWN, LlamaCppBackend, LlamaCppRuntime, cells_of
+from maas.runtimes.language.llamacpp import (
+    MOST_ASKED,
+    UNKNOWN,
+    LlamaCppBackend,
+    LlamaCppRuntime,
+    cells_of,
+)
 from maas.runtimes.language.llamacpp_layout import cell_bytes
 from maas.runtimes.language.llamacpp_server import open_server
 from maas.runtimes.language.transformers import TransformersBackend
@@ -419,3 +426,35 @@ def test_characters_that_never_end_are_counted(backend: LlamaCppBackend, artifac
     assert [vocabulary.bytes_of(token)[0] & 0xE0 for token in tokens(found)] == [0xE0] * 7
     assert len(flat(found)) == 7
     assert found[-1].finish == "length"
+
+
+def test_choices_that_take_long_do_not_keep_the_others_waiting(
+    backend: LlamaCppBackend, artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vocabulary, _ = parts(artifact)
+    bias = {t: 50.0 for t in range(485) if len(vocabulary.bytes_of(t)) == 1}
+    steps: list[int] = []
+    ask = backend._asked
+
+    def slowly(*arguments: Any) -> Any:
+        steps[-1] += 1
+        time.sleep(0.02)
+        return ask(*arguments)
+
+    monkeypatch.setattr(backend, "_asked", slowly)
+    wordy = asked(max_tokens=200, temperature=2.0, logit_bias=bias, logprobs=0)
+    for key in range(4):
+        backend.add(key, PROMPT, wordy, key + 1)
+    for _ in range(40):
+        steps.append(0)
+        backend.step()
+    assert sum(steps) > 40, "nothing was asked again"
+    # A step ends with the first choice that took its time.
+    assert max(steps) <= MOST_ASKED
+    for key in range(4):
+        backend.cancel(key)
+    before = sum(steps)
+    steps.append(0)
+    found = run(backend, {9: (PROMPT, asked(max_tokens=3), 1)})[9]
+    assert len(tokens(found)) == 3
+    assert sum(steps) == before, "what was cancelled was asked for"
